@@ -1,0 +1,117 @@
+"""What a backend is: an array library with a name, a device, a dtype, and what it does better than the standard.
+
+A subclass needs `name`, `library` and `xp`; everything else has a default that works on any library which
+follows the standard. Each attribute is a claim that the conformance suite tests.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from arrayformer.core.array_api import Array, Namespace
+from arrayformer.core.errors import BackendError
+from arrayformer.core.params import Params, map_params
+
+API_VERSION = (1, 0)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Backend:
+    """One array library on one device, computing in one dtype.
+
+    name              what `--backend` says; a lower-case identifier
+    api_version       the version of this contract the backend was written for, (major, minor)
+    library           the distribution whose version is reported
+    xp                the namespace of the standard's functions
+    dtypes            dtypes the weights and the cache may have, the first is the default. With float16 or
+                      bfloat16 what lies between them stays float32
+    consumes_cache    whether a step may overwrite the cache it was given
+    compiles          whether each new shape costs a compilation, so that lengths are rounded up to buckets
+    deterministic     whether the same call gives the same bits
+    batch_invariant   whether a row gives the same bits in any batch
+    overrides         functions of `core/ops.py` this library has faster, by name
+    """
+
+    name: ClassVar[str]
+    library: ClassVar[str]
+    xp: Namespace
+    api_version: ClassVar[tuple[int, int]] = API_VERSION
+    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    consumes_cache: ClassVar[bool] = False
+    compiles: ClassVar[bool] = False
+    deterministic: ClassVar[bool] = True
+    batch_invariant: ClassVar[bool] = False
+
+    def __init__(self, device: str | None = None, dtype: str | None = None) -> None:
+        self.device = self._choose("device", device, self.devices())
+        self.dtype = self._choose("dtype", dtype, self.dtypes)
+
+    def _choose(self, what: str, wanted: str | None, offered: Sequence[str]) -> str:
+        if not offered:
+            raise BackendError(f"backend {self.name!r} has no {what} here")
+        if wanted is not None and wanted not in offered:
+            raise BackendError(f"backend {self.name!r} has no {what} {wanted!r}; it has {', '.join(offered)}")
+        return offered[0] if wanted is None else wanted
+
+    @property
+    def overrides(self) -> Mapping[str, Callable[..., Any]]:
+        """Functions to use in the place of those of the same name in `core/ops.py`."""
+        return {}
+
+    @property
+    def precision(self) -> str:
+        """The class its matrix products are judged by: float32, tf32, bfloat16 or float16."""
+        return self.dtype
+
+    def version(self) -> str:
+        """Version of the array library."""
+        try:
+            return version(self.library)
+        except PackageNotFoundError:
+            return "unknown"
+
+    def devices(self) -> Sequence[str]:
+        """Names of the devices there are, the default first. Empty, or BackendError with the reason, where there is none."""
+        return ("cpu",)
+
+    def native(self, dtype: str) -> Any:
+        """The library's own dtype of that name."""
+        return getattr(self.xp, dtype)
+
+    @property
+    def index_dtype(self) -> Any:
+        """The namespace's default integer dtype: what ids, positions and slots have."""
+        return self.xp.__array_namespace_info__().default_dtypes()["integral"]
+
+    def asarray(self, host: np.ndarray, dtype: str | None = None) -> Array:
+        """A copy of `host` on the device, in `dtype` if given. Else integers get the default integer dtype, others keep theirs."""
+        if dtype is None and np.issubdtype(host.dtype, np.integer):
+            native = self.index_dtype
+        else:
+            native = self.native(dtype or host.dtype.name)
+        return self.xp.asarray(np.array(host), dtype=native)
+
+    def place(self, params: Params, *, owned: bool = False) -> Params:
+        """The weights on the device, in this backend's dtype and layout.
+
+        The host's arrays are neither changed nor kept, unless the caller gives them away (`owned`).
+        """
+        placed: Params = map_params(lambda _path, x: self.asarray(x, self.dtype), params)
+        return placed
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """`x` on the host: its own memory, in a dtype NumPy has (bfloat16 comes as float32)."""
+        return np.array(x)
+
+    def synchronize(self) -> None:
+        """Return when everything that was asked for is done; a library's delayed errors come out here."""
+
+    def compile(self, function: F, *, donate: Sequence[int] = ()) -> F:
+        """`function` made fast for repeated calls with equal shapes. Positional arguments in `donate` may be consumed."""
+        return function
+
+    def bucket(self, n: int, limit: int) -> int:
+        """To which length `n` ids are padded: `n` itself where new shapes are free. Never above `limit`, never below `n`."""
+        return n
