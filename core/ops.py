@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from arrayformer.core.array_api import Array, array_namespace
+from arrayformer.core.array_api import Array, array_namespace, device
 from arrayformer.core.errors import InputError
 
 Tap = Callable[[str, Array], Array]
@@ -164,12 +164,28 @@ def write(old: Array, new: Array, position: Array, slot: Array) -> Array:
     return xp.where((source >= 0) & (source < new.shape[2]), moved, old)
 
 
+def put_rows(old: Array, new: Array, rows: Array) -> Array:
+    """`old` [batch, ...] with `new` [n, ...] at the distinct places `rows` [n] of the first axis."""
+    xp = array_namespace(old)
+    place = xp.arange(old.shape[0], dtype=rows.dtype, device=device(rows))
+    belongs = place[:, None] == rows[None, :]  # [batch, n]
+    moved = xp.take(new, xp.argmax(xp.astype(belongs, rows.dtype), axis=1), axis=0)
+    return xp.where(xp.reshape(xp.any(belongs, axis=1), (-1,) + (1,) * (len(old.shape) - 1)), moved, old)
+
+
+def top_k(x: Array, k: int) -> tuple[Array, Array]:
+    """The `k` largest of each row of `x` [..., n], descending, and their places; of equals the lowest place first."""
+    xp = array_namespace(x)
+    places = xp.argsort(x, axis=-1, descending=True, stable=True)[..., :k]
+    return xp.take_along_axis(x, places, axis=-1), places
+
+
 @dataclass(frozen=True)
 class Ops:
     """What the graph calls. A backend puts in what it has faster, a config what it has different.
 
     Each function has the arguments and the meaning of the one it replaces, and may consume (overwrite):
-    `activation` its x; `write` its old. `attention` takes `scale`, `upcast` and `tap` too.
+    `activation` its x; `write` and `put_rows` their old. `attention` takes `scale`, `upcast` and `tap` too.
     """
 
     activation: Callable[[Array], Array] = gelu
@@ -179,6 +195,8 @@ class Ops:
     linear: Callable[[Array, Array, Array], Array] = linear
     unembed: Callable[[Array, Array], Array] = unembed
     write: Callable[[Array, Array, Array, Array], Array] = write
+    put_rows: Callable[[Array, Array, Array], Array] = put_rows
+    top_k: Callable[[Array, int], tuple[Array, Array]] = top_k
 
 
 PLAIN = Ops()

@@ -1,0 +1,168 @@
+"""config.json (Hugging Face) and hparams.json (OpenAI) as a GPT2Config.
+
+A key that changes numbers is honoured or refused. Keys that only matter to training, to other tools or to code
+this project never runs are left alone.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from arrayformer.core.checkpoint import strict_json
+from arrayformer.core.checkpoint.files import open_inside, shown
+from arrayformer.core.config import GPT2Config
+from arrayformer.core.errors import ConfigError
+
+MAX_JSON = 1 << 20
+
+# Each size under all its names, with the largest value that is not taken for a mistake.
+_SIZES = {
+    "n_vocab": (("vocab_size", "n_vocab"), 10_000_000),
+    "n_ctx": (("n_positions", "n_ctx", "max_position_embeddings"), 10_000_000),
+    "n_embd": (("n_embd", "hidden_size"), 1_000_000),
+    "n_head": (("n_head", "num_attention_heads"), 1_000_000),
+    "n_layer": (("n_layer", "num_hidden_layers"), 10_000),
+}
+
+_SWITCHES = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "reorder_and_upcast_attn": False,
+    "tie_word_embeddings": True,
+}
+
+# What these do to a model this graph does not do; with the listed values they do nothing.
+_REFUSED: dict[str, tuple[object, ...]] = {
+    "add_cross_attention": (False, None),
+    "is_encoder_decoder": (False, None),
+    "quantization_config": (None,),
+    "pruned_heads": (None, {}, []),
+    "position_embedding_type": (None, "absolute"),
+    "rope_scaling": (None,),
+}
+
+# Other families' names for what GPT-2 calls otherwise: Hugging Face ignores them, a reader would not.
+_LOOKALIKES = {"hidden_act": "activation_function", "layer_norm_eps": "layer_norm_epsilon"}
+
+# These name code to run, or places to fetch it from. Nothing is run and nothing is fetched.
+_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
+
+_ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
+
+
+def read_json_object(directory: Path, name: str) -> dict[str, Any]:
+    """The JSON object in a file of at most MAX_JSON bytes. Raises ConfigError for anything else."""
+    with open_inside(directory, name) as file:
+        if file.size == 0 or file.size > MAX_JSON:
+            raise ConfigError(f"{file.path}: {file.size} bytes; 1 to {MAX_JSON} are read")
+        data = file.read(0, file.size)
+        file.check_unchanged()
+    where = str(directory / name)
+    value = strict_json.parse(strict_json.decode(data.removeprefix(b"\xef\xbb\xbf"), where, ConfigError), where, ConfigError)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: a {type(value).__name__}, not an object")
+    return value
+
+
+def read_config(directory: Path) -> GPT2Config:
+    """The GPT2Config of a directory in Hugging Face's form. Raises ConfigError."""
+    return config_from_hf(read_json_object(directory, "config.json"), str(directory / "config.json"))
+
+
+def config_from_hf(keys: dict[str, Any], where: str) -> GPT2Config:
+    """The GPT2Config of the keys of a config.json; `where` begins the messages of ConfigError."""
+    _check_kind(keys, where)
+    _check_refused(keys, where)
+    fields: dict[str, Any] = _sizes(keys, where)
+    fields["n_inner"] = None if keys.get("n_inner") is None else _size(keys["n_inner"], "n_inner", 4_000_000, where)
+    for name, default in _SWITCHES.items():
+        fields[name] = _switch(keys.get(name, default), name, where)
+    fields["activation_function"] = keys.get("activation_function", "gelu_new")
+    fields["layer_norm_epsilon"] = _epsilon(keys.get("layer_norm_epsilon", 1e-5), where)
+    for other, name in _LOOKALIKES.items():
+        if other in keys and keys[other] != fields[name]:
+            raise ConfigError(
+                f"{where}: {other} is {shown(repr(keys[other]), 60)}, but GPT-2's key is {name}, here {fields[name]!r}; "
+                f"write the one that is meant as {name} and remove {other}"
+            )
+    fields["eos_token_id"] = _end_of_text(keys.get("eos_token_id", 50256), fields["n_vocab"], where)
+    return _build(fields, where)
+
+
+def config_from_openai(keys: dict[str, Any], where: str) -> GPT2Config:
+    """The GPT2Config of the keys of an hparams.json; `where` begins the messages of ConfigError."""
+    fields: dict[str, Any] = _sizes(keys, where)
+    fields["eos_token_id"] = _end_of_text(50256, fields["n_vocab"], where)
+    return _build(fields, where)
+
+
+def _build(fields: dict[str, Any], where: str) -> GPT2Config:
+    try:
+        return GPT2Config(**fields)
+    except (ConfigError, TypeError) as error:  # TypeError: an activation_function that is a list, say
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _check_kind(keys: dict[str, Any], where: str) -> None:
+    kind, architectures = keys.get("model_type"), keys.get("architectures") or []
+    known = isinstance(architectures, list) and all(name in _ARCHITECTURES for name in architectures)
+    if not known:
+        raise ConfigError(
+            f"{where}: architectures {shown(repr(architectures), 100)}; this project runs {' and '.join(_ARCHITECTURES)}"
+        )
+    if kind != "gpt2" and not (kind is None and architectures):
+        raise ConfigError(f"{where}: model_type is {shown(repr(kind), 60)}; this project runs 'gpt2'")
+
+
+def _check_refused(keys: dict[str, Any], where: str) -> None:
+    for name, harmless in _REFUSED.items():
+        if name in keys and not any(keys[name] == value and type(keys[name]) is type(value) for value in harmless):
+            raise ConfigError(f"{where}: {name} is {shown(repr(keys[name]), 60)}, which this project does not compute")
+    named = [name for name in _CODE if keys.get(name)]
+    if named:
+        warnings.warn(f"{where}: {', '.join(named)} ignored: a model's directory runs no code here", stacklevel=2)
+
+
+def _sizes(keys: dict[str, Any], where: str) -> dict[str, int]:
+    found = {field: _under_any_name(keys, names, most, where) for field, (names, most) in _SIZES.items()}
+    missing = [" or ".join(_SIZES[field][0]) for field, size in found.items() if size is None]
+    if missing:
+        raise ConfigError(f"{where}: missing: {'; '.join(missing)}")
+    return {field: size for field, size in found.items() if size is not None}
+
+
+def _under_any_name(keys: dict[str, Any], names: tuple[str, ...], most: int, where: str) -> int | None:
+    given = {name: _size(keys[name], name, most, where) for name in names if name in keys}
+    if len(set(given.values())) > 1:
+        both = " and ".join(f"{name} {size}" for name, size in given.items())
+        raise ConfigError(f"{where}: {both} contradict each other: they are names of one thing")
+    return next(iter(given.values()), None)
+
+
+def _size(value: Any, name: str, most: int, where: str) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise ConfigError(f"{where}: {name} is {shown(repr(value), 60)}; it must be an integer from 1 to {most}")
+    return value
+
+
+def _switch(value: Any, name: str, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: {name} is {shown(repr(value), 60)}; it must be true or false")
+    return value
+
+
+def _epsilon(value: Any, where: str) -> float:
+    if type(value) not in (int, float) or not 0 < value < 1:
+        raise ConfigError(f"{where}: layer_norm_epsilon is {shown(repr(value), 60)}; it must lie between 0 and 1")
+    return float(value)
+
+
+def _end_of_text(value: Any, n_vocab: int, where: str) -> int | None:
+    """One id, or None where generation does not end by itself."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(id) is int and id >= 0 for id in ids):
+        raise ConfigError(f"{where}: eos_token_id is {shown(repr(value), 60)}; it must be an id, or null")
+    if len(ids) > 1:
+        warnings.warn(f"{where}: of eos_token_id {shown(ids, 60)} only {ids[0]} ends a text here", stacklevel=2)
+    # Hugging Face writes its default, 50256, into configs of smaller vocabularies: such an id never comes.
+    return ids[0] if ids and ids[0] < n_vocab else None
