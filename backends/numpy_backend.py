@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import array_api_compat.numpy as xp
 import numpy as np
 
+from arrayformer.backends.hookspecs import Register, hookimpl
 from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend
 from arrayformer.core.params import Params, map_params
@@ -42,3 +43,9 @@ class NumpyBackend(Backend):
 
         placed: Params = map_params(own, params)
         return placed
+
+
+@hookimpl
+def register_backends(register: Register) -> None:
+    """NumPy registers as a plugin does."""
+    register("numpy", NumpyBackend)
