@@ -93,6 +93,10 @@ class Backend:
             native = self.native(dtype or host.dtype.name)
         return self.xp.asarray(np.array(host), dtype=native)
 
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        """Where the cache's keys or values go, [batch, head, capacity, head_dim] in this backend's dtype."""
+        return self.asarray(np.zeros(shape, dtype=np.float32), self.dtype)
+
     def place(self, params: Params, *, owned: bool = False) -> Params:
         """The weights on the device, in this backend's dtype and layout.
 

@@ -1,15 +1,93 @@
-"""Weights in Hugging Face's names, from one safetensors file."""
+"""Weights under Hugging Face's names, from one safetensors file or several."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 
-from arrayformer.core.checkpoint.files import ModelFile, open_inside, shown
-from arrayformer.core.checkpoint.safetensors_file import Entry, read_table
+import numpy as np
+
+from arrayformer.core.checkpoint.config_file import read_config
+from arrayformer.core.checkpoint.files import open_inside, shown
+from arrayformer.core.checkpoint.safetensors_file import read_table
+from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, read_tensor
 from arrayformer.core.config import GPT2Config
-from arrayformer.core.errors import ModelFileError
-from arrayformer.core.params import shapes, walk
+from arrayformer.core.errors import ConfigError, ModelFileError
+from arrayformer.core.params import Params
+
+WEIGHTS = "model.safetensors"
 
 _PREFIX = "transformer."
+_HEAD = "lm_head.weight"
+_LEAF = {"g": "weight", "w": "weight", "b": "bias"}
+
+# The causal mask and the number that stood for minus infinity: older files carry them, nothing needs them.
+_MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
+
+
+def hf_name(path: str) -> str:
+    """A weight's name in Hugging Face's files, without prefix: "blocks.0.ln_1.g" -> "h.0.ln_1.weight"."""
+    parts = path.split(".")
+    if parts[0] == "blocks":
+        parts[0] = "h"
+    return ".".join([*parts[:-1], _LEAF[parts[-1]]]) if parts[-1] in _LEAF else f"{path}.weight"
+
+
+def read_huggingface(directory: Path) -> tuple[GPT2Config, Params]:
+    """The config and weights of a directory in Hugging Face's form."""
+    config = read_config(directory)
+    with ExitStack() as stack:
+        named = _without_prefix(_open(directory, stack), directory)
+        _check_depth(config, named, directory)
+        head = _take_tied_head(config, named)
+        params = load_params(config, check_tensors(config, named, hf_name, directory))
+        if head is not None:
+            _check_equal(head, read_tensor(head), params["wte"])
+        return config, params
+
+
+def _open(directory: Path, stack: ExitStack) -> dict[str, Stored]:
+    file = stack.enter_context(open_inside(directory, WEIGHTS))
+    return {name: Stored(name, file, entry) for name, entry in read_table(file).items()}
+
+
+def _without_prefix(tensors: Mapping[str, Stored], directory: Path) -> dict[str, Stored]:
+    """The tensors by name without `transformer.`, which all have or none, and without the masks."""
+    body = [name for name in tensors if name != _HEAD]
+    bare = [name for name in body if not name.startswith(_PREFIX)]
+    if bare and len(bare) < len(body):
+        prefixed = next(name for name in body if name.startswith(_PREFIX))
+        raise ModelFileError(
+            f"{directory}: {shown(prefixed)!r} has the prefix {_PREFIX!r} and {shown(bare[0])!r} has not; "
+            "all tensors have it or none"
+        )
+    named = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
+    return {name: tensor for name, tensor in named.items() if not _MASKS.fullmatch(name)}
+
+
+def _check_depth(config: GPT2Config, named: Mapping[str, Stored], directory: Path) -> None:
+    # First, because the list of what is missing would only say the same at length.
+    numbers = {match[1] for name in named if (match := re.match(r"h\.(\d+)\.", name))}
+    if numbers and len(numbers) != config.n_layer:
+        raise ConfigError(
+            f"{directory}: config.json says n_layer {config.n_layer}, the weights are of {len(numbers)} blocks"
+        )
+
+
+def _take_tied_head(config: GPT2Config, named: dict[str, Stored]) -> Stored | None:
+    """Takes a tied head out of `named`: it stands in for an absent wte, or is given back to be compared with it."""
+    if not config.tie_word_embeddings or _HEAD not in named:
+        return None
+    head = named.pop(_HEAD)
+    if "wte.weight" in named:
+        return head
+    named["wte.weight"] = head
+    return None
+
+
+def _check_equal(tensor: Stored, head: np.ndarray, wte: np.ndarray) -> None:
+    if head.shape != wte.shape or not np.array_equal(head, wte):
+        raise ModelFileError(
+            f"{tensor.where}: differs from wte, while config.json ties the two; "
+            'write "tie_word_embeddings": false into it where the head is meant to be its own'
+        )

@@ -1,0 +1,55 @@
+"""Which form a directory has, and what is said where it has none."""
+
+from pathlib import Path
+
+from arrayformer.core.checkpoint.huggingface import WEIGHTS, read_huggingface
+from arrayformer.core.config import GPT2Config
+from arrayformer.core.errors import ModelFileError
+from arrayformer.core.params import Params
+
+# Names and endings of weights in other forms, and the way from there.
+_FOREIGN = {
+    ".bin": "a PyTorch pickle, which could run code when read",
+    ".pt": "a PyTorch pickle, which could run code when read",
+    ".pth": "a PyTorch pickle, which could run code when read",
+    ".ckpt": "a PyTorch pickle, which could run code when read",
+    ".pkl": "a pickle, which could run code when read",
+    ".h5": "Keras' HDF5 form",
+    ".msgpack": "Flax's form",
+    ".gguf": "llama.cpp's form",
+    ".onnx": "an ONNX graph",
+    ".npz": "NumPy's form",
+}
+
+
+def read_checkpoint(path: Path) -> tuple[GPT2Config, Params]:
+    """The config and weights in a model's directory.
+
+    path     a directory in Hugging Face's form (config.json and model.safetensors, or model.safetensors.index.json and
+             its shards) or in OpenAI's (hparams.json, checkpoint, model.ckpt.*)
+    returns  the config, and NumPy arrays nested as `params.shapes(config)` says: float32, or float16 where all weights
+             are stored so. `lm_head` is there where the head is not tied to wte.
+
+    Raises ConfigError for a config that describes no GPT-2 or contradicts the weights, ModelFileError for any other
+    fault of the files. Reads nothing else in the directory, and nothing outside of it.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        what = "is a file; pass the directory it lies in" if path.exists() else "no such directory"
+        raise ModelFileError(f"{path}: {what}")
+    names = {entry.name for entry in path.iterdir()}
+    if "config.json" in names and WEIGHTS in names:
+        return read_huggingface(path)
+    raise ModelFileError(f"{path}: {_what_is_missing(names)}")
+
+
+def _what_is_missing(names: set[str]) -> str:
+    for name in sorted(names):
+        if (kind := _FOREIGN.get(Path(name).suffix)) is not None:
+            return (
+                f"holds no safetensors but {name}, {kind}; convert it with transformers: "
+                "GPT2LMHeadModel.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
+            )
+    if "config.json" in names:
+        return f"has config.json but neither {WEIGHTS} nor {WEIGHTS}.index.json"
+    return "is no model's directory: it has neither config.json nor hparams.json"

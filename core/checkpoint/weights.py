@@ -1,0 +1,120 @@
+"""Tensors of a file as NumPy arrays, and the nested params made of them."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arrayformer.core.checkpoint.files import ModelFile, shown
+from arrayformer.core.checkpoint.safetensors_file import Entry
+from arrayformer.core.config import GPT2Config
+from arrayformer.core.errors import ModelFileError
+from arrayformer.core.params import Params, map_params, shapes, walk
+
+# Per dtype: the file's integers of that width, and the bits that are all set in an infinity or a NaN.
+_BITS = {"F32": ("<u4", 0x7F800000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
+
+# Bytes read and looked at in one go, so that the second finds them in the processor's cache.
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor in an open file, under the name it has there."""
+
+    name: str
+    file: ModelFile
+    entry: Entry
+
+    @property
+    def where(self) -> str:
+        """What an error message begins with."""
+        return f"{self.file.path}: tensor {shown(self.name)!r}"
+
+
+def check_tensors(
+    config: GPT2Config, named: Mapping[str, Stored], name_of: Callable[[str], str], where: object
+) -> dict[str, Stored]:
+    """The tensors by path in the params, where they are what `config` needs: no more, no less, in shape and dtype.
+
+    named    the tensors by their names in the file
+    name_of  such a name from a path: "blocks.0.ln_1.g" -> "h.0.ln_1.weight"
+    where    what the message of the ModelFileError begins with
+    """
+    need = {name_of(path): (path, shape) for path, shape in walk(shapes(config))}
+    if missing := [name for name in need if name not in named]:
+        raise ModelFileError(f"{where}: the weights lack {_listed(missing)}")
+    if extra := [name for name in named if name not in need]:
+        raise ModelFileError(f"{where}: the weights hold what is no part of this GPT-2: {_listed(extra)}")
+    for name, (_, shape) in need.items():
+        entry = named[name].entry
+        if entry.shape != shape:
+            raise ModelFileError(
+                f"{named[name].where}: the file has shape {list(entry.shape)}, the config asks for {list(shape)}"
+            )
+        if entry.dtype not in _BITS:
+            raise ModelFileError(f"{named[name].where}: dtype {entry.dtype} is not one of {', '.join(_BITS)}")
+    return {path: named[name] for name, (path, _) in need.items()}
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''}: {', '.join(map(shown, names[:10]))}{more}"
+
+
+def load_params(config: GPT2Config, stored: Mapping[str, Stored]) -> Params:
+    """Reads the weights of `config` from their places.
+
+    float32 stays, float16 stays where all weights have it, bfloat16 becomes float32 (exactly: NumPy has no bfloat16).
+    Raises ModelFileError for values that are not finite, naming the first.
+    """
+    dtypes = {tensor.entry.dtype for tensor in stored.values()}
+    where = stored["wte"].file.path
+    if len(dtypes) > 1:
+        warnings.warn(f"{where}: weights of {', '.join(sorted(dtypes))}; all become float32", stacklevel=2)
+    wide = dtypes != {"F16"}
+    params: Params = map_params(lambda path, shape: read_tensor(stored[path], wide).reshape(shape), shapes(config))
+    if not any(_has_value(x) for path, x in walk(params) if not path.endswith((".g", ".b"))):
+        warnings.warn(f"{where}: every weight is zero", stacklevel=2)
+    for file in {tensor.file for tensor in stored.values()}:
+        file.check_unchanged()
+    return params
+
+
+def _has_value(x: np.ndarray) -> bool:
+    flat = x.reshape(-1)
+    return bool(flat[:4096].any() or flat.any())
+
+
+def read_tensor(tensor: Stored, wide: bool = True) -> np.ndarray:
+    """The values of one tensor, float32; float16 where it is stored so and not `wide`.
+
+    Memory is taken once, for the result: the file is read into it, or widened into it a chunk at a time.
+    """
+    entry = tensor.entry
+    integers, mask = _BITS[entry.dtype]
+    kept = entry.dtype == "F32" or (entry.dtype == "F16" and not wide)
+    out = np.empty(math.prod(entry.shape), "<f2" if kept and entry.dtype == "F16" else "<f4")
+    bits = out.view(integers) if kept else np.empty(min(out.size, CHUNK // 2), integers)
+    step = CHUNK // bits.itemsize
+    for start in range(0, out.size, step):
+        stop = min(start + step, out.size)
+        part = bits[start:stop] if kept else bits[: stop - start]
+        tensor.file.read_into(entry.offset + start * part.itemsize, memoryview(part).cast("B"))
+        _check_finite(tensor, part, mask, start)
+        if entry.dtype == "BF16":
+            np.left_shift(part, 16, out=out.view("<u4")[start:stop], dtype="<u4")
+        elif not kept:
+            out[start:stop] = part.view("<f2")
+    return out.astype(out.dtype.newbyteorder("="), copy=False).reshape(entry.shape)
+
+
+def _check_finite(tensor: Stored, bits: np.ndarray, mask: int, start: int) -> None:
+    exponents = bits & bits.dtype.type(mask)
+    if exponents.max() == mask:
+        place = np.unravel_index(start + int(np.argmax(exponents == mask)), tensor.entry.shape)
+        index = ", ".join(str(int(i)) for i in place)
+        raise ModelFileError(f"{tensor.where}: the value at [{index}] is not finite (NaN or infinity)")

@@ -1,0 +1,177 @@
+"""One model's weights on one backend, and the contexts in which it reads."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+
+from arrayformer.core.array_api import Array
+from arrayformer.core.backend import Backend
+from arrayformer.core.bind import bind
+from arrayformer.core.cache import Cache
+from arrayformer.core.checks import check_context, check_ids
+from arrayformer.core.config import GPT2Config
+from arrayformer.core.errors import InputError
+from arrayformer.core.model import gpt2
+from arrayformer.core.ops import Ops, Tap, untouched
+from arrayformer.core.params import Params
+from arrayformer.core.sampling import Draw, Picked, Plan, pick
+
+
+def run(
+    params: Params, cache: Cache, ids: Array, only: Array | None, draw: Draw | None, *,
+    config: GPT2Config, ops: Ops, plan: Plan | None, tap: Tap = untouched,
+) -> tuple[Array | Picked, Cache]:  # fmt: skip
+    """One step, as it is compiled: read `ids`, and draw from the logits where there is a plan to."""
+    logits, cache = gpt2(
+        ids, **params, n_head=config.n_head, scales=config.scales(), cache=cache, only=only, ops=ops, tap=tap
+    )
+    return (logits if plan is None or draw is None else pick(logits, draw, plan, ops)), cache
+
+
+class Engine:
+    """One model's weights on one backend.
+
+    config   sizes and switches
+    params   the weights on the host, nested as `core.params.shapes(config)` says
+    backend  where they go
+    owned    whether the backend may keep or consume the host's arrays
+    """
+
+    def __init__(self, config: GPT2Config, params: Params, backend: Backend, *, owned: bool = False) -> None:
+        self.config = config
+        self.backend = backend
+        self.ops = bind(config, backend.overrides)
+        self.params = backend.place(params, owned=owned)
+        self._compiled: dict[Plan | None, Callable[..., Any]] = {}
+
+    def step(self, plan: Plan | None) -> Callable[..., Any]:
+        """`run` for this model, compiled once for each plan."""
+        if plan not in self._compiled:
+            function = partial(run, config=self.config, ops=self.ops, plan=plan)
+            self._compiled[plan] = self.backend.compile(function, donate=(1,))
+        return self._compiled[plan]
+
+    def context(self, batch: int = 1, capacity: int | None = None) -> "Context":
+        """An empty context of `batch` rows for up to `capacity` ids each (the model's context)."""
+        return Context(self, batch, capacity)
+
+    def logits(self, ids: Sequence[int], tap: Tap | None = None) -> np.ndarray:
+        """Logits [seq, n_vocab] float32 after each of `ids`, on the host.
+
+        With a `tap` the step runs uncompiled, so that the tap sees each tensor as it is computed.
+        """
+        context = self.context(1, len(ids))
+        return self.backend.to_numpy(context.read([ids], every=True, tap=tap))[0, : len(ids)]
+
+    def empty_cache(self, batch: int, capacity: int) -> Cache:
+        """A cache that nothing was read into."""
+        shape = (batch, self.config.n_head, capacity, self.config.head_dim)
+        layers = range(self.config.n_layer)
+        return Cache(
+            k=[self.backend.zeros(shape) for _ in layers],
+            v=[self.backend.zeros(shape) for _ in layers],
+            length=self.backend.asarray(np.zeros(batch, dtype=np.int64)),
+            slot=self.backend.asarray(np.arange(capacity)),
+        )
+
+
+class Context:
+    """Rows of ids that a model has read, and what it remembers of them.
+
+    lengths   per row, how many ids were read. The host owns them: setting one back forgets what came after
+    capacity  how many ids a row can hold
+    """
+
+    def __init__(self, engine: Engine, batch: int, capacity: int | None = None) -> None:
+        n_ctx = engine.config.n_ctx
+        if batch < 1:
+            raise InputError(f"a context of {batch} rows was asked for; it needs one at least")
+        wanted = n_ctx if capacity is None else capacity
+        check_context(wanted, n_ctx)
+        self.engine = engine
+        self.capacity = engine.backend.bucket(max(1, wanted), n_ctx)
+        self.lengths = [0] * batch
+        self.cache = engine.empty_cache(batch, self.capacity)
+
+    def read(self, rows: Sequence[Sequence[int]], *, every: bool = False, tap: Tap | None = None) -> Array:
+        """Read the ids in `rows`, one list for each row of the context; a row may be empty.
+
+        returns  logits on the device: [batch, n_vocab] after each row's last id, or with `every`
+                 [batch, seq, n_vocab] after each id (seq is the longest row, or its bucket)
+
+        Raises InputError, before anything is written, for what is no id or does not fit. A step that fails
+        halfway leaves the context as it was: only `lengths` says what was read.
+        """
+        ids = self._check(rows)
+        last = None if every else np.array([[max(0, len(row) - 1)] for row in ids])
+        logits = self._advance(ids, last, None, None, tap)
+        return logits if every else logits[:, 0, :]
+
+    def draw(self, rows: Sequence[Sequence[int]], places: np.ndarray, draw: Draw, plan: Plan) -> Picked:
+        """Read `rows` and draw an id at each of `places` [batch, n] in them. What is returned lies on the host."""
+        picked = self._advance(self._check(rows), places, draw, plan)
+        return Picked(*(None if x is None else self.engine.backend.to_numpy(x) for x in picked))
+
+    def fork(self) -> "Context":
+        """Another context that has read the same and goes its own way."""
+        twin = Context(self.engine, len(self.lengths), self.capacity)
+        rows = list(range(len(self.lengths)))
+        twin.take(self, rows, rows)
+        return twin
+
+    def take(self, other: "Context", rows: Sequence[int], at: Sequence[int]) -> Self:
+        """Copy `rows` of another context of the same capacity into the rows `at` of this one."""
+        if other.capacity != self.capacity or other.engine is not self.engine:
+            raise InputError("rows can be copied only between contexts of one model and one capacity")
+        backend, xp = self.engine.backend, self.engine.backend.xp
+        source, target = (backend.asarray(np.array(places)) for places in (rows, at))
+
+        def moved(old: list[Array], new: list[Array]) -> list[Array]:
+            put = self.engine.ops.put_rows
+            return [put(o, xp.take(n, source, axis=0), target) for o, n in zip(old, new, strict=True)]
+
+        self.cache = self.cache._replace(k=moved(self.cache.k, other.cache.k), v=moved(self.cache.v, other.cache.v))
+        for row, place in zip(rows, at, strict=True):
+            self.lengths[place] = other.lengths[row]
+        return self
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forget what `row` read after its first `length` ids."""
+        if not 0 <= length <= self.lengths[row]:
+            raise InputError(f"row {row} holds {self.lengths[row]} ids; it cannot be cut to {length}")
+        self.lengths[row] = length
+
+    def reset(self, row: int) -> None:
+        """Forget everything `row` read."""
+        self.truncate(row, 0)
+
+    def _check(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        if len(rows) != len(self.lengths):
+            raise InputError(f"{len(rows)} rows were given to a context of {len(self.lengths)}")
+        ids = [check_ids(row, self.engine.config.n_vocab) if len(row) else [] for row in rows]
+        if not any(ids):
+            raise InputError("no ids: pass at least one id or some text")
+        for row, length in zip(ids, self.lengths, strict=True):
+            check_context(length + len(row), self.capacity)
+        return ids
+
+    def _advance(
+        self, rows: list[list[int]], only: np.ndarray | None, draw: Draw | None, plan: Plan | None,
+        tap: Tap | None = None,
+    ) -> Any:  # fmt: skip
+        """Run one step, and move the lengths on once it has succeeded."""
+        engine, backend = self.engine, self.engine.backend
+        longest = max(map(len, rows))
+        padded = np.zeros((len(rows), backend.bucket(longest, self.capacity)), dtype=np.int64)
+        for row, ids in enumerate(rows):
+            padded[row, : len(ids)] = ids
+        cache = self.cache._replace(length=backend.asarray(np.array(self.lengths)))
+        places = None if only is None else backend.asarray(only)
+        step = engine.step(plan) if tap is None else partial(
+            run, config=engine.config, ops=engine.ops, plan=plan, tap=tap
+        )  # fmt: skip
+        result, self.cache = step(engine.params, cache, backend.asarray(padded), places, draw)
+        self.lengths = [length + len(ids) for length, ids in zip(self.lengths, rows, strict=True)]
+        return result

@@ -1,0 +1,157 @@
+"""From logits to ids: the same seed gives the same id on every array library.
+
+Sampling by cumulative sums cannot do this: float32 sums over 50,257 probabilities differ between libraries, and
+with them the draw. Gumbel-max (https://arxiv.org/abs/1411.0030, section 2.2) compares instead of summing: the
+host sends one 32-bit word per row, keyed by seed and position, the device hashes it with each id into noise and
+takes the largest sum of logit and noise. No library's random generator is involved.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from arrayformer.core.array_api import Array, array_namespace, device
+from arrayformer.core.ops import PLAIN, Ops, like
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a step has to compute for its rows; a compiler makes one program for each plan.
+
+    greedy    whether every row takes its likeliest id
+    k         how many of the likeliest ids are looked at to cut rows (0: rows are not cut by rank)
+    nucleus   whether some row is cut by top-p
+    min_p     whether some row is cut by min-p
+    penalty   whether some row has a repetition penalty
+    logprobs  how many alternatives are reported (None: no log-probabilities at all)
+    """
+
+    greedy: bool = True
+    k: int = 0
+    nucleus: bool = False
+    min_p: bool = False
+    penalty: bool = False
+    logprobs: int | None = None
+
+
+class Draw(NamedTuple):
+    """What the device needs to draw for each row; the host makes it anew for each step.
+
+    word         [batch, n] int32, one random word for each place that is drawn for
+    temperature  [batch] float32, 0 for rows that take their likeliest id
+    top_k        [batch] int, 1 to n_vocab
+    top_p        [batch] float32, above 0 and at most 1
+    min_p        [batch] float32, the natural logarithm of min-p (-inf where it is not used)
+    penalty      [batch] float32, 1 where nothing is penalised
+    seen         [batch, n_vocab] bool, the ids that are penalised (None unless the plan says so)
+    """
+
+    word: Array
+    temperature: Array
+    top_k: Array
+    top_p: Array
+    min_p: Array
+    penalty: Array
+    seen: Array | None = None
+
+
+class Picked(NamedTuple):
+    """What a step gives back to the host.
+
+    ids              [batch, n] int, -1 where a row's logits are not finite
+    logprob          [batch, n] float32, natural logarithm of the id's probability under the uncut model (or None)
+    top_ids          [batch, n, logprobs] int, the likeliest ids (or None)
+    top_logprobs     [batch, n, logprobs] float32 (or None)
+    """
+
+    ids: Array
+    logprob: Array | None = None
+    top_ids: Array | None = None
+    top_logprobs: Array | None = None
+
+
+def mix(x: Array) -> Array:
+    """A 32-bit hash, lowbias32 (https://github.com/skeeto/hash-prospector).
+
+    On int32, because its products wrap on every library and not every library shifts uint32.
+    """
+    x = x ^ (x >> 16 & 0xFFFF)
+    x = x * 0x7FEB352D
+    x = x ^ (x >> 15 & 0x1FFFF)
+    x = x * -2073254261  # 0x846ca68b
+    return x ^ (x >> 16 & 0xFFFF)
+
+
+def gumbel_noise(word: Array, ids: Array) -> Array:
+    """word [...] int32, ids [n_vocab] int32 -> [..., n_vocab] float32, standard Gumbel"""
+    xp = array_namespace(ids)
+    word = word[..., None]
+    x = mix(mix(ids * -1640531535 ^ word) + word)
+    u = (xp.astype(x & 0x7FFFFFFF, xp.float32) + 0.5) * 2.0**-31
+    u = xp.clip(u, 0.0, 1.0 - 2.0**-24)  # the largest words round to 1, whose noise would be -inf
+    return -xp.log(-xp.log1p(-u))  # log1p keeps the precision of the winners, whose u is small
+
+
+def penalise(logits: Array, draw: Draw) -> Array:
+    """Logits of ids seen before, divided by the penalty where positive, multiplied where negative.
+
+    https://arxiv.org/abs/1909.05858 section 4.1, in the form for logits of either sign.
+    """
+    xp = array_namespace(logits)
+    assert draw.seen is not None
+    penalty = draw.penalty[:, None, None]
+    weaker = xp.where(logits > 0.0, logits / penalty, logits * penalty)
+    return xp.where(draw.seen[:, None, :], weaker, logits)
+
+
+def threshold(logits: Array, draw: Draw, plan: Plan, ops: Ops) -> Array:
+    """The lowest logit of each row that may still be drawn, [batch, n, 1]. Equals of that logit stay in.
+
+    Top-k first, then top-p (https://arxiv.org/abs/1904.09751) over what is left, then min-p
+    (https://arxiv.org/abs/2407.01082).
+    """
+    xp = array_namespace(logits)
+    lowest = xp.max(logits, axis=-1, keepdims=True) + (draw.min_p[:, None, None] if plan.min_p else -math.inf)
+    if not plan.k:
+        return lowest
+    ranked, places = ops.top_k(logits, plan.k)
+    rank = xp.arange(plan.k, dtype=places.dtype, device=device(places))
+    kept = rank < xp.astype(draw.top_k, places.dtype)[:, None, None]
+    if plan.nucleus:
+        exps = xp.where(kept, xp.exp(ranked - ranked[..., :1]), 0.0)
+        total = xp.cumulative_sum(exps, axis=-1)
+        before = (total - exps) / total[..., -1:]  # the probability of everything likelier
+        kept = kept & ((before < draw.top_p[:, None, None]) | (rank < 1))
+    cut = xp.sum(xp.astype(kept, places.dtype), axis=-1, keepdims=True) - 1
+    return xp.maximum(lowest, xp.take_along_axis(ranked, xp.astype(cut, places.dtype), axis=-1))
+
+
+def pick(logits: Array, draw: Draw, plan: Plan, ops: Ops = PLAIN) -> Picked:
+    """One id for each place in `logits` [batch, n, n_vocab]."""
+    xp = array_namespace(logits)
+    finite = xp.all(xp.isfinite(logits), axis=-1)
+    judged = penalise(logits, draw) if plan.penalty else logits
+    ids = xp.argmax(judged, axis=-1)
+    if not plan.greedy:
+        warm = draw.temperature[:, None, None]
+        scaled = judged / xp.where(warm > 0.0, warm, 1.0)
+        all_ids = xp.arange(logits.shape[-1], dtype=xp.int32, device=device(logits))
+        noisy = scaled + gumbel_noise(draw.word, all_ids)
+        drawn = xp.argmax(xp.where(scaled >= threshold(scaled, draw, plan, ops), noisy, -math.inf), axis=-1)
+        ids = xp.where(warm[..., 0] > 0.0, drawn, ids)
+    reported = report(logits, ids, plan, ops)
+    return reported._replace(ids=xp.where(finite, ids, -1))
+
+
+def report(logits: Array, ids: Array, plan: Plan, ops: Ops) -> Picked:
+    """The ids with the log-probabilities that `plan` asks for."""
+    if plan.logprobs is None:
+        return Picked(ids)
+    xp = array_namespace(logits)
+    highest = xp.max(logits, axis=-1, keepdims=True)
+    total = highest + xp.log(xp.sum(xp.exp(logits - highest), axis=-1, keepdims=True))
+    chosen = xp.take_along_axis(logits, ids[..., None], axis=-1) - total
+    if not plan.logprobs:
+        return Picked(ids, chosen[..., 0])
+    values, places = ops.top_k(logits, plan.logprobs)
+    return Picked(ids, chosen[..., 0], places, like(values - total, logits))
