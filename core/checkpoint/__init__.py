@@ -8,5 +8,6 @@ the table of tensors, then the config against that table; only then is memory ta
 """
 
 from arrayformer.core.checkpoint.read import read_checkpoint
+from arrayformer.core.checkpoint.save import save_checkpoint
 
-__all__ = ["read_checkpoint"]
+__all__ = ["read_checkpoint", "save_checkpoint"]

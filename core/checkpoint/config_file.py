@@ -58,7 +58,8 @@ def read_json_object(directory: Path, name: str) -> dict[str, Any]:
         data = file.read(0, file.size)
         file.check_unchanged()
     where = str(directory / name)
-    value = strict_json.parse(strict_json.decode(data.removeprefix(b"\xef\xbb\xbf"), where, ConfigError), where, ConfigError)
+    text = strict_json.decode(data.removeprefix(b"\xef\xbb\xbf"), where, ConfigError)
+    value = strict_json.parse(text, where, ConfigError)
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: a {type(value).__name__}, not an object")
     return value
@@ -82,8 +83,8 @@ def config_from_hf(keys: dict[str, Any], where: str) -> GPT2Config:
     for other, name in _LOOKALIKES.items():
         if other in keys and keys[other] != fields[name]:
             raise ConfigError(
-                f"{where}: {other} is {shown(repr(keys[other]), 60)}, but GPT-2's key is {name}, here {fields[name]!r}; "
-                f"write the one that is meant as {name} and remove {other}"
+                f"{where}: {other} is {shown(repr(keys[other]), 60)}, but GPT-2's key is {name}, "
+                f"here {fields[name]!r}; write the one that is meant as {name} and remove {other}"
             )
     fields["eos_token_id"] = _end_of_text(keys.get("eos_token_id", 50256), fields["n_vocab"], where)
     return _build(fields, where)
@@ -108,7 +109,8 @@ def _check_kind(keys: dict[str, Any], where: str) -> None:
     known = isinstance(architectures, list) and all(name in _ARCHITECTURES for name in architectures)
     if not known:
         raise ConfigError(
-            f"{where}: architectures {shown(repr(architectures), 100)}; this project runs {' and '.join(_ARCHITECTURES)}"
+            f"{where}: architectures {shown(repr(architectures), 100)}; "
+            f"this project runs {' and '.join(_ARCHITECTURES)}"
         )
     if kind != "gpt2" and not (kind is None and architectures):
         raise ConfigError(f"{where}: model_type is {shown(repr(kind), 60)}; this project runs 'gpt2'")

@@ -4,7 +4,6 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -103,7 +102,7 @@ def read_tensor(tensor: Stored, wide: bool = True) -> np.ndarray:
     for start in range(0, out.size, step):
         stop = min(start + step, out.size)
         part = bits[start:stop] if kept else bits[: stop - start]
-        tensor.file.read_into(entry.offset + start * part.itemsize, memoryview(part).cast("B"))
+        tensor.file.read_into(entry.offset + start * part.itemsize, part.view(np.uint8).data)
         _check_finite(tensor, part, mask, start)
         if entry.dtype == "BF16":
             np.left_shift(part, 16, out=out.view("<u4")[start:stop], dtype="<u4")

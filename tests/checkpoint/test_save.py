@@ -1,0 +1,118 @@
+"""What is saved can be read, by this project and by others."""
+
+import json
+
+import numpy as np
+import pytest
+
+from arrayformer.core.checkpoint import read_checkpoint, save_checkpoint
+from arrayformer.core.config import GPT2Config
+from arrayformer.core.errors import InputError
+from arrayformer.core.params import random_params, walk
+
+TINY = GPT2Config(n_vocab=11, n_ctx=7, n_embd=6, n_head=3, n_layer=2, eos_token_id=10)
+ODD = GPT2Config(
+    n_vocab=5, n_ctx=3, n_embd=4, n_head=1, n_layer=1, n_inner=7, activation_function="relu", layer_norm_epsilon=1e-3,
+    scale_attn_weights=False, scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True,
+    tie_word_embeddings=False,
+)  # fmt: skip
+
+
+def bfloat16(x):
+    """float32 values rounded to bfloat16, by way of their decimal-free definition in float64."""
+    mantissa, exponent = np.frexp(x.astype(np.float64))
+    return np.ldexp(np.round(mantissa * 256) / 256, exponent).astype(np.float32)
+
+
+@pytest.mark.parametrize("config", [TINY, ODD])
+@pytest.mark.parametrize(
+    ("dtype", "rounded"),
+    [("float32", lambda x: x), ("float16", lambda x: x.astype(np.float16)), ("bfloat16", bfloat16)],
+)
+def test_a_saved_checkpoint_reads_back_as_it_was_but_for_rounding(tmp_path, config, dtype, rounded):
+    params = random_params(config)
+
+    save_checkpoint(tmp_path / "model", config, params, dtype, {"vocab.json": b"{}"})
+    read_config, read_params = read_checkpoint(tmp_path / "model")
+
+    assert read_config == config
+    assert (tmp_path / "model" / "vocab.json").read_bytes() == b"{}"
+    for (path, x), (read_path, read) in zip(walk(params), walk(read_params), strict=True):
+        assert path == read_path
+        assert read.dtype == rounded(x).dtype
+        np.testing.assert_array_equal(read, rounded(x), err_msg=path)
+
+
+def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_the_others(tmp_path):
+    model = tmp_path / "model"
+    save_checkpoint(model, TINY, random_params(TINY, seed=1))
+    (model / "MODEL_CARD.md").write_text("card")
+
+    save_checkpoint(model, ODD, random_params(ODD, seed=2))
+
+    config, params = read_checkpoint(model)
+    assert config == ODD
+    np.testing.assert_array_equal(params["wte"], random_params(ODD, seed=2)["wte"])
+    assert {file.name for file in model.iterdir()} == {"MODEL_CARD.md", "config.json", "model.safetensors"}
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def wrong_shape():
+    params = random_params(TINY)
+    params["wpe"] = params["wpe"][:3]
+    return params
+
+
+def too_large():
+    params = random_params(TINY)
+    params["ln_f"]["b"][2] = 1e6
+    return params
+
+
+@pytest.mark.parametrize(
+    ("params", "options", "message"),
+    [
+        (random_params(TINY), {"dtype": "float64"}, "float64"),
+        (random_params(TINY), {"tokenizer_files": {"../vocab.json": b""}}, r"\.\./vocab\.json"),
+        (random_params(TINY), {"tokenizer_files": {"config.json": b""}}, "config.json"),
+        (random_params(ODD), {}, "blocks.1.attn.c_attn.b is missing"),
+        (wrong_shape(), {}, r"wpe: the params have shape \[3, 6\], the config asks for \[7, 6\]"),
+        (too_large(), {"dtype": "float16"}, "ln_f.b.*float16"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_and_leaves_nothing(tmp_path, params, options, message):
+    with pytest.raises(InputError, match=message):
+        save_checkpoint(tmp_path / "model", TINY, params, **options)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_fails_in_the_middle_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    model = tmp_path / "model"
+    save_checkpoint(model, TINY, random_params(TINY, seed=1))
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    with pytest.raises(ValueError, match="No space left"):
+        save_checkpoint(model, TINY, random_params(TINY, seed=2))
+
+    np.testing.assert_array_equal(read_checkpoint(model)[1]["wte"], random_params(TINY, seed=1)["wte"])
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("config", [TINY, ODD])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_transformers_loads_what_is_saved(tmp_path, config, dtype):
+    transformers = pytest.importorskip("transformers")
+    params = random_params(config)
+
+    save_checkpoint(tmp_path / "model", config, params, dtype)
+    model, report = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "model", output_loading_info=True)
+
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    state = model.float().state_dict()
+    read = read_checkpoint(tmp_path / "model")[1]
+    w = read["blocks"][0]["attn"]["c_attn"]["w"]
+    np.testing.assert_array_equal(state["transformer.h.0.attn.c_attn.weight"].numpy(), w)
+    np.testing.assert_array_equal(state["lm_head.weight"].numpy(), read.get("lm_head", read["wte"]))
