@@ -1,0 +1,129 @@
+"""A tokenizer from the files beside a checkpoint.
+
+Three forms, the first complete one wins:
+
+1. `vocab.json` + `merges.txt` (Hugging Face), with `added_tokens.json` where there is one
+2. `encoder.json` + `vocab.bpe` (OpenAI)
+3. `tokenizer.json` (Hugging Face), if it describes a byte-level BPE
+
+Where form 1 stands beside a `tokenizer.json` that says something else, form 1 is taken and a warning says so.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from arrayformer.core.errors import TokenizerError
+from arrayformer.tokenizer.alphabet import PRINTABLE
+from arrayformer.tokenizer.reading import read_json, read_text
+from arrayformer.tokenizer.table import MergeError
+from arrayformer.tokenizer.tokenizer import Tokenizer
+from arrayformer.tokenizer.tokenizer_json import read_tokenizer_json
+
+_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+_SINGLE = "tokenizer.json"
+_LOOKS_SPECIAL = re.compile(r"<[^\s<>]+>|\[[A-Z]+\]")
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether `directory` holds one of the three forms, sound or not."""
+    return _pair_in(directory) is not None or (directory / _SINGLE).exists()
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """Read the tokenizer in `directory`. Raises TokenizerError for none or a broken one."""
+    pair = _pair_in(directory)
+    if pair is not None:
+        return _load_pair(directory, *pair)
+    if (directory / _SINGLE).exists():
+        return _load_single(directory / _SINGLE)
+    raise TokenizerError(
+        f"{directory}: there is no tokenizer; needed are vocab.json and merges.txt, encoder.json and vocab.bpe, "
+        "or tokenizer.json. Without them the model takes ids only"
+    )
+
+
+def _pair_in(directory: Path) -> tuple[str, str] | None:
+    return next((pair for pair in _PAIRS if all((directory / name).exists() for name in pair)), None)
+
+
+def _load_pair(directory: Path, vocab_name: str, merges_name: str) -> Tokenizer:
+    vocab = read_json(directory / vocab_name)
+    merges, first_line = read_merges(directory / merges_name)
+    special = _special_in(vocab, merges)
+    added = directory / "added_tokens.json"
+    if added.exists():
+        special |= read_json(added)
+    try:
+        tokenizer = Tokenizer(vocab, merges, special)
+    except MergeError as error:
+        line = error.place + first_line - 1
+        raise TokenizerError(f"{directory / merges_name}: line {line}: {error.what}") from None
+    except TokenizerError as error:
+        raise TokenizerError(f"{directory / vocab_name}: {error}") from None
+    _warn_of_leftovers(directory / vocab_name, tokenizer, len(merges))
+    if (directory / _SINGLE).exists():
+        _warn_of_contradiction(directory, vocab, merges)
+    return tokenizer
+
+
+def _load_single(path: Path) -> Tokenizer:
+    table = read_tokenizer_json(path)
+    try:
+        return Tokenizer(*table)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None
+
+
+def read_merges(path: Path) -> tuple[list[tuple[str, str]], int]:
+    """The merges of a `merges.txt` or `vocab.bpe`, and the number of the line on which the first one stands.
+
+    One merge a line: two tokens and one space between. Line 1 may be a `#version` line; lines may end in CRLF.
+    Raises TokenizerError with the number of the first line that is something else.
+    """
+    lines = read_text(path).replace("\r\n", "\n").split("\n")
+    first = 1 if lines[0].startswith("#version") else 0
+    if lines[-1] == "":
+        lines.pop()
+    merges = []
+    for number, line in enumerate(lines[first:], first + 1):
+        left, _, right = line.partition(" ")
+        if not left or not right or " " in right or "\t" in line or "\r" in line:
+            raise TokenizerError(
+                f"{path}: line {number}: a merge is two tokens with one space between, not {line[:60]!r}"
+            )
+        merges.append((left, right))
+    if not merges:
+        raise TokenizerError(f"{path}: there is not one merge in it; is the file complete?")
+    return merges, first + 1
+
+
+def _special_in(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> dict[str, int]:
+    # vocab.json does not say which of its entries are special: those that neither a byte nor a merge makes,
+    # and that look like it (<|endoftext|>, <pad>, [SEP]).
+    made = {left + right for left, right in merges}.union(PRINTABLE)
+    return {token: id for token, id in vocab.items() if token not in made and _LOOKS_SPECIAL.fullmatch(token)}
+
+
+def _warn_of_leftovers(path: Path, tokenizer: Tokenizer, n_merges: int) -> None:
+    n_special = len(tokenizer.special_tokens)
+    if tokenizer.n_vocab != 256 + n_merges + n_special:
+        warnings.warn(
+            f"{path}: {tokenizer.n_vocab} tokens, but 256 bytes, {n_merges} merges and {n_special} special tokens make "
+            f"{256 + n_merges + n_special}: some tokens are never used, or are missing",
+            stacklevel=4,
+        )
+
+
+def _warn_of_contradiction(directory: Path, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
+    try:
+        other = read_tokenizer_json(directory / _SINGLE)
+        same = {**other.vocab, **other.special_tokens} == dict(vocab) and other.merges == merges
+    except TokenizerError:
+        same = False
+    if not same:
+        warnings.warn(
+            f"{directory}: tokenizer.json says something else than vocab.json and merges.txt, which are used",
+            stacklevel=4,
+        )
