@@ -1,5 +1,6 @@
 """Weights under Hugging Face's names, from one safetensors file or several."""
 
+import os
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -10,12 +11,11 @@ import numpy as np
 from arrayformer.core.checkpoint.config_file import read_config
 from arrayformer.core.checkpoint.files import open_inside, shown
 from arrayformer.core.checkpoint.safetensors_file import read_table
+from arrayformer.core.checkpoint.shard_index import WEIGHTS, read_index
 from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, read_tensor
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ConfigError, ModelFileError
 from arrayformer.core.params import Params
-
-WEIGHTS = "model.safetensors"
 
 _PREFIX = "transformer."
 _HEAD = "lm_head.weight"
@@ -47,7 +47,22 @@ def read_huggingface(directory: Path) -> tuple[GPT2Config, Params]:
 
 
 def _open(directory: Path, stack: ExitStack) -> dict[str, Stored]:
-    file = stack.enter_context(open_inside(directory, WEIGHTS))
+    """All tensors of the directory by name; the files stay open as long as `stack`."""
+    if os.path.lexists(directory / WEIGHTS):
+        return _open_file(directory, WEIGHTS, stack)
+    tensors: dict[str, Stored] = {}
+    for shard, names in read_index(directory).items():
+        held = _open_file(directory, shard, stack)
+        if held.keys() != names:
+            odd = min(held.keys() ^ names)
+            what = "holds it, the index says otherwise" if odd in held else "lacks it, the index says it is there"
+            raise ModelFileError(f"{directory / shard}: tensor {shown(odd)!r}: this shard {what}")
+        tensors |= held
+    return tensors
+
+
+def _open_file(directory: Path, name: str, stack: ExitStack) -> dict[str, Stored]:
+    file = stack.enter_context(open_inside(directory, name))
     return {name: Stored(name, file, entry) for name, entry in read_table(file).items()}
 
 

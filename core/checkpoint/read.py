@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from arrayformer.core.checkpoint.huggingface import WEIGHTS, read_huggingface
+from arrayformer.core.checkpoint.huggingface import read_huggingface
+from arrayformer.core.checkpoint.shard_index import INDEX, WEIGHTS
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ModelFileError
 from arrayformer.core.params import Params
@@ -38,7 +39,7 @@ def read_checkpoint(path: Path) -> tuple[GPT2Config, Params]:
         what = "is a file; pass the directory it lies in" if path.exists() else "no such directory"
         raise ModelFileError(f"{path}: {what}")
     names = {entry.name for entry in path.iterdir()}
-    if "config.json" in names and WEIGHTS in names:
+    if "config.json" in names and (WEIGHTS in names or INDEX in names):
         return read_huggingface(path)
     raise ModelFileError(f"{path}: {_what_is_missing(names)}")
 
@@ -51,5 +52,5 @@ def _what_is_missing(names: set[str]) -> str:
                 "GPT2LMHeadModel.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
             )
     if "config.json" in names:
-        return f"has config.json but neither {WEIGHTS} nor {WEIGHTS}.index.json"
+        return f"has config.json but neither {WEIGHTS} nor {INDEX}"
     return "is no model's directory: it has neither config.json nor hparams.json"

@@ -2,8 +2,8 @@
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.core.checkpoint.huggingface import WEIGHTS, hf_name
+from arrayformer.core.checkpoint.huggingface import hf_name
+from arrayformer.core.checkpoint.shard_index import WEIGHTS
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.params import Params, shapes, walk
@@ -43,6 +44,8 @@ def save_checkpoint(
                 (folder / name).write_bytes(content)
             text = json.dumps(_hf_config(config, dtype), indent=2) + "\n"
             (folder / "config.json").write_text(text, encoding="utf-8")
+            # The library makes its file readable for the owner alone.
+            shutil.copymode(folder / "config.json", folder / WEIGHTS)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -119,12 +122,12 @@ def _hf_config(config: GPT2Config, dtype: str) -> dict[str, Any]:
 def _staged(path: Path) -> Iterator[Path]:
     """A folder whose files become those of `path` when the block ends without an error, and vanish otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    folder = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    folder.mkdir()
     try:
         yield folder
         for file in folder.iterdir():
             _flush(file)
-        folder.chmod(0o777 & ~_umask())  # mkdtemp's folder is for its owner alone
         if path.exists():
             for file in folder.iterdir():
                 os.replace(file, path / file.name)
@@ -137,9 +140,3 @@ def _staged(path: Path) -> Iterator[Path]:
 def _flush(file: Path) -> None:
     with file.open("rb+") as opened:
         os.fsync(opened.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
