@@ -1,0 +1,132 @@
+"""The graph asks of a library exactly what `core/array_api.py` lists: nothing else, and nothing for show."""
+
+import subprocess
+import sys
+from typing import Any
+
+import array_api_compat.numpy as compat
+import numpy as np
+import pytest
+from tests.graph.libraries import convert
+
+from arrayformer.core import array_api, ops, sampling
+from arrayformer.core.bind import bind
+from arrayformer.core.cache import Cache
+from arrayformer.core.config import ACTIVATIONS, GPT2Config
+from arrayformer.core.model import gpt2
+from arrayformer.core.params import Params, random_params
+
+USED: set[str] = set()
+METHODS = sorted(name for name in vars(array_api.Array) if name.startswith("__") and callable(getattr(np.ndarray, name, 0)))
+NOT_ASKED = {"__init__", "__hash__", "__subclasshook__", "__class_getitem__", "__new__", "__init_subclass__"}
+
+
+def bare(x: Any) -> Any:
+    return x.x if isinstance(x, Least) else tuple(map(bare, x)) if isinstance(x, tuple) else x
+
+
+class Least:
+    """An array that can do what the protocol lists and nothing else."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = np.asarray(x)
+
+    shape = property(lambda self: self.x.shape)
+    dtype = property(lambda self: self.x.dtype)
+    device = property(lambda self: "cpu")
+
+
+def method(name: str) -> Any:
+    def call(*arguments: Any) -> Least:
+        USED.add(name)
+        first, *rest = map(bare, arguments)
+        return Least(getattr(first, name)(*rest))
+
+    return call
+
+
+for _name in METHODS:
+    if _name not in NOT_ASKED:
+        setattr(Least, _name, method(_name))
+
+
+class LeastNamespace:
+    """A namespace that has the protocol's functions and nothing else."""
+
+    float32, float64, int32 = np.float32, np.float64, np.int32
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in array_api.functions():
+            raise AttributeError(f"the graph asked for xp.{name}, which core/array_api.py does not list")
+        USED.add(name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            result = getattr(compat, name)(*map(bare, arguments), **{k: bare(v) for k, v in keywords.items()})
+            return result if isinstance(result, bool) else Least(result)
+
+        return call
+
+
+def everything(config: GPT2Config, params: Params) -> None:
+    """Each path through the graph and the device side of sampling."""
+    table = bind(config)
+    gpt2([1, 2, 3], **params, n_head=config.n_head, scales=config.scales(), ops=table)
+    int64 = lambda x: Least(np.array(x, dtype=np.int64))  # noqa: E731
+    rows = [Least(np.zeros((2, config.n_head, 8, config.head_dim), dtype=np.float16)) for _ in range(config.n_layer)]
+    cache = Cache(k=rows, v=rows, length=int64([0, 2]), slot=int64(range(8)))
+    ids = int64([[1, 2], [3, 4]])
+    logits, cache = gpt2(ids, **params, n_head=config.n_head, cache=cache, only=int64([[1], [0]]), ops=table)
+    table.put_rows(cache.k[0], cache.k[1], int64([1, 0]))
+    real = lambda x: Least(np.array(x, dtype=np.float32))  # noqa: E731
+    draw = sampling.Draw(
+        word=Least(np.array([[5], [6]], dtype=np.int32)), temperature=real([0, 1]), top_k=int64([3, 4]),
+        top_p=real([0.9, 1]), min_p=real([-3, -2]), penalty=real([1, 2]), seen=Least(np.ones((2, 37), dtype=bool)),
+    )  # fmt: skip
+    plan = sampling.Plan(greedy=False, k=5, nucleus=True, min_p=True, penalty=True, logprobs=2)
+    sampling.pick(logits, draw, plan, table)
+
+
+def test_a_library_with_the_listed_functions_and_no_others_runs_everything() -> None:
+    array_api.register_namespace(Least, LeastNamespace())  # type: ignore[arg-type]
+    USED.clear()
+
+    for activation in ACTIVATIONS:
+        config = GPT2Config(37, 13, 24, 3, 2, activation_function=activation, reorder_and_upcast_attn=True)
+        everything(config, convert(random_params(config), Least))
+
+    assert set(array_api.functions()) - USED == set(), "listed but never asked for"
+    reflected = {"__rsub__", "__radd__", "__rtruediv__", "__rmul__"}
+    assert {m for m in METHODS if m not in NOT_ASKED} - USED - reflected == set(), "listed but never asked for"
+
+
+def test_a_registered_namespace_supplies_what_a_library_lacks() -> None:
+    class Lacking(np.ndarray):
+        pass
+
+    class Shim:
+        def __getattr__(self, name: str) -> Any:
+            return (lambda x: "ours") if name == "tanh" else getattr(compat, name)
+
+    array_api.register_namespace(Lacking, Shim())  # type: ignore[arg-type]
+
+    assert array_api.array_namespace(np.ones(2).view(Lacking)).tanh(1) == "ours"  # type: ignore[arg-type, comparison-overlap]
+
+
+@pytest.mark.parametrize("module", ["ops", "model", "cache", "sampling", "bind", "checks"])
+def test_the_graph_imports_no_array_library(module: str) -> None:
+    libraries = "{'numpy', 'jax', 'cupy', 'torch', 'arrayformer.backends', 'dask'}"
+    code = f"import sys, arrayformer.core.{module}; print(*({libraries} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert done.stdout.split() == []
+
+
+def test_no_constant_of_the_graph_raises_the_dtype(params: Params, config: GPT2Config) -> None:
+    seen: dict[str, Any] = {}
+    ops_table = bind(config)
+
+    gpt2([1, 2], **params, n_head=3, ops=ops_table, tap=lambda name, x: seen.setdefault(name, x))
+
+    assert {name: x.dtype for name, x in seen.items() if x.dtype != np.float32} == {}
+    assert ops.PLAIN.activation is ops.gelu
