@@ -59,3 +59,21 @@ class ConformanceFailure(ArrayformerError, AssertionError):
     """A backend computes something else than GPT-2."""
 
     exit_code = 1
+
+
+class EvaluationFailure(ArrayformerError, AssertionError):
+    """A figure came out as something else than was expected of it."""
+
+    exit_code = 1
+
+
+class DataFileError(ArrayformerError, ValueError):
+    """A text or data set that is missing, or not what a protocol measures."""
+
+    exit_code = 3
+
+
+class OutputError(ArrayformerError, OSError):
+    """A file that cannot be written."""
+
+    exit_code = 3
