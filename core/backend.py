@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from arrayformer.core.array_api import Array, Namespace
+from arrayformer.core.array_api import Array
 from arrayformer.core.errors import BackendError
 from arrayformer.core.params import Params, map_params
 
@@ -36,7 +36,7 @@ class Backend:
 
     name: ClassVar[str]
     library: ClassVar[str]
-    xp: Namespace
+    xp: Any  # a Namespace: a module, whose functions no type checker compares with a protocol's
     api_version: ClassVar[tuple[int, int]] = API_VERSION
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
     consumes_cache: ClassVar[bool] = False
@@ -73,7 +73,7 @@ class Backend:
             return "unknown"
 
     def devices(self) -> Sequence[str]:
-        """Names of the devices there are, the default first. Empty, or BackendError with the reason, where there is none."""
+        """Names of the devices, the default first. Raises BackendError with the reason where there is none."""
         return ("cpu",)
 
     def native(self, dtype: str) -> Any:
@@ -86,7 +86,10 @@ class Backend:
         return self.xp.__array_namespace_info__().default_dtypes()["integral"]
 
     def asarray(self, host: np.ndarray, dtype: str | None = None) -> Array:
-        """A copy of `host` on the device, in `dtype` if given. Else integers get the default integer dtype, others keep theirs."""
+        """A copy of `host` on the device.
+
+        In `dtype` if given; else integers get the default integer dtype and others keep theirs.
+        """
         if dtype is None and np.issubdtype(host.dtype, np.integer):
             native = self.index_dtype
         else:
@@ -113,9 +116,9 @@ class Backend:
         """Return when everything that was asked for is done; a library's delayed errors come out here."""
 
     def compile(self, function: F, *, donate: Sequence[int] = ()) -> F:
-        """`function` made fast for repeated calls with equal shapes. Positional arguments in `donate` may be consumed."""
+        """`function` made fast for calls with equal shapes. Positional arguments in `donate` may be consumed."""
         return function
 
     def bucket(self, n: int, limit: int) -> int:
-        """To which length `n` ids are padded: `n` itself where new shapes are free. Never above `limit`, never below `n`."""
+        """To which length `n` ids are padded, from `n` to `limit`: `n` itself where new shapes are free."""
         return n

@@ -1,4 +1,4 @@
-"""Which function stands in each place of the graph: the standard's version, unless a backend or the config says otherwise."""
+"""Which function stands in each place of the graph: the standard's, unless backend or config say otherwise."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

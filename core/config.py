@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from arrayformer.core.errors import ConfigError
 
@@ -68,7 +69,7 @@ class GPT2Config:
         base = 1.0 / math.sqrt(self.head_dim) if self.scale_attn_weights else 1.0
         return [base / (i + 1 if self.scale_attn_by_inverse_layer_idx else 1) for i in range(self.n_layer)]
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """The fields, for printing."""
         return asdict(self)
 

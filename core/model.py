@@ -107,7 +107,8 @@ def gpt2(
 ) -> Array | tuple[Array, Cache]:  # fmt: skip
     """Logits, not softmaxed.
 
-    inputs   ids: list[int], or an integer array [seq] or [batch, seq]; with a cache [batch, seq], rows may end in padding
+    inputs   ids: list[int], or an integer array [seq] or [batch, seq];
+             with a cache [batch, seq], rows may end in padding
     wte      [n_vocab, n_embd], wpe [n_ctx, n_embd]
     lm_head  [n_vocab, n_embd] where the head is not tied to wte
     scales   per layer, what multiplies q @ k.T (1 / sqrt(head_dim))
@@ -130,7 +131,7 @@ def gpt2(
     x = tap("embed", ops.embed(wte, ids) + ops.embed(wpe, xp.clip(position, 0, wpe.shape[0] - 1)))
     k, v = (list(cache.k), list(cache.v)) if cache else ([], [])
     for layer, block in enumerate(blocks):
-        how = {"scale": scales[layer]} if scales else {}
+        how: dict[str, Any] = {"scale": scales[layer]} if scales else {}
         attend = cached(cache, k, v, layer, position) if cache else look_back
         x = transformer_block(
             x, **block, n_head=n_head, attend=partial(attend, **how), ops=ops, tap=under(tap, f"h.{layer}")

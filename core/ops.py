@@ -188,15 +188,15 @@ class Ops:
     `activation` its x; `write` and `put_rows` their old. `attention` takes `scale`, `upcast` and `tap` too.
     """
 
-    activation: Callable[[Array], Array] = gelu
+    activation: Callable[..., Array] = gelu
     attention: Callable[..., Array] = causal_attention
-    embed: Callable[[Array, Array], Array] = embed
-    layer_norm: Callable[[Array, Array, Array], Array] = layer_norm
-    linear: Callable[[Array, Array, Array], Array] = linear
-    unembed: Callable[[Array, Array], Array] = unembed
-    write: Callable[[Array, Array, Array, Array], Array] = write
-    put_rows: Callable[[Array, Array, Array], Array] = put_rows
-    top_k: Callable[[Array, int], tuple[Array, Array]] = top_k
+    embed: Callable[..., Array] = embed
+    layer_norm: Callable[..., Array] = layer_norm
+    linear: Callable[..., Array] = linear
+    unembed: Callable[..., Array] = unembed
+    write: Callable[..., Array] = write
+    put_rows: Callable[..., Array] = put_rows
+    top_k: Callable[..., tuple[Array, Array]] = top_k
 
 
 PLAIN = Ops()

@@ -56,7 +56,8 @@ def params(config: GPT2Config) -> Params:
 
 
 def convert(params: Params, asarray: Any) -> Params:
-    return map_params(lambda _path, x: asarray(x), params)
+    placed: Params = map_params(lambda _path, x: asarray(x), params)
+    return placed
 
 
 def to_numpy(x: Any) -> np.ndarray:

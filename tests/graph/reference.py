@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+Floats = Any  # float64 arrays
 
 
 def gelu(x: Floats) -> Floats:

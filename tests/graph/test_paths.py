@@ -163,7 +163,8 @@ def test_taps_name_every_step_and_can_replace_it(engine: Engine) -> None:
 
     changed = engine.logits(IDS, tap=look)
 
-    steps = ["ln_1", "attn.qkv", "attn.scores", "attn.probs", "attn.out", "attn.proj", "mid", "ln_2", "mlp.fc", "mlp.act", "mlp.proj", "end"]
+    steps = ["ln_1", *(f"attn.{x}" for x in ("qkv", "scores", "probs", "out", "proj")), "mid", "ln_2"]
+    steps += [*(f"mlp.{x}" for x in ("fc", "act", "proj")), "end"]
     assert names == ["embed", *(f"h.{i}.{s}" for i in (0, 1) for s in steps), "ln_f", "logits"]
     assert np.abs(changed - engine.logits(IDS)).max() > 0.1
 
@@ -182,7 +183,7 @@ def test_taps_name_every_step_and_can_replace_it(engine: Engine) -> None:
 def test_every_switch_of_the_config_changes_the_numbers(
     key: str, value: Any, config: GPT2Config, params: Params
 ) -> None:
-    switched = GPT2Config(**{**config.as_dict(), key: value})  # type: ignore[arg-type]
+    switched = GPT2Config(**{**config.as_dict(), key: value})
 
     usual = Engine(config, params, NumpyBackend()).logits(IDS)
     other = Engine(switched, params, NumpyBackend()).logits(IDS)
@@ -191,7 +192,7 @@ def test_every_switch_of_the_config_changes_the_numbers(
 
 
 def test_an_untied_head_is_used(config: GPT2Config) -> None:
-    untied = GPT2Config(**{**config.as_dict(), "tie_word_embeddings": False})  # type: ignore[arg-type]
+    untied = GPT2Config(**{**config.as_dict(), "tie_word_embeddings": False})
     params = random_params(untied, seed=3, gain=0.3)
 
     close(Engine(untied, params, NumpyBackend()).logits(IDS), reference.logits(IDS, params, 3))

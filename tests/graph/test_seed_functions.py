@@ -154,9 +154,9 @@ def test_softmax_of_large_scores_is_finite_and_sums_to_one() -> None:
 
 def test_layer_norm_survives_a_large_offset() -> None:
     x = (3e4 + np.random.default_rng(0).standard_normal((4, 768))).astype(np.float32)
-    norm = {"g": np.ones(768, np.float32), "b": np.zeros(768, np.float32)}
+    g, b = np.ones(768, np.float32), np.zeros(768, np.float32)
 
-    np.testing.assert_allclose(ops.layer_norm(x, **norm).var(-1), 1, rtol=2e-3)
+    np.testing.assert_allclose(ops.layer_norm(x, g, b).var(-1), 1, rtol=2e-3)
 
 
 def test_a_masked_key_does_not_change_attention(asarray: Any) -> None:
