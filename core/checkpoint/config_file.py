@@ -93,7 +93,7 @@ def config_from_hf(keys: dict[str, Any], where: str) -> GPT2Config:
 def config_from_openai(keys: dict[str, Any], where: str) -> GPT2Config:
     """The GPT2Config of the keys of an hparams.json; `where` begins the messages of ConfigError."""
     fields: dict[str, Any] = _sizes(keys, where)
-    fields["eos_token_id"] = _end_of_text(50256, fields["n_vocab"], where)
+    fields["eos_token_id"] = fields["n_vocab"] - 1  # OpenAI's tables end with <|endoftext|>
     return _build(fields, where)
 
 

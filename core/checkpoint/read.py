@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from arrayformer.core.checkpoint.huggingface import read_huggingface
+from arrayformer.core.checkpoint.openai import HPARAMS, read_openai
 from arrayformer.core.checkpoint.shard_index import INDEX, WEIGHTS
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ModelFileError
@@ -41,6 +42,8 @@ def read_checkpoint(path: Path) -> tuple[GPT2Config, Params]:
     names = {entry.name for entry in path.iterdir()}
     if "config.json" in names and (WEIGHTS in names or INDEX in names):
         return read_huggingface(path)
+    if HPARAMS in names and "checkpoint" in names:
+        return read_openai(path)
     raise ModelFileError(f"{path}: {_what_is_missing(names)}")
 
 

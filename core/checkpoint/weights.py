@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arrayformer.core.checkpoint.crc32c import crc32c, masked
 from arrayformer.core.checkpoint.files import ModelFile, shown
 from arrayformer.core.checkpoint.safetensors_file import Entry
 from arrayformer.core.config import GPT2Config
@@ -22,11 +23,15 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor in an open file, under the name it has there."""
+    """One tensor in an open file, under the name it has there.
+
+    crc  TensorFlow's masked CRC-32C of its bytes, where the form has one
+    """
 
     name: str
     file: ModelFile
     entry: Entry
+    crc: int | None = None
 
     @property
     def where(self) -> str:
@@ -108,6 +113,8 @@ def read_tensor(tensor: Stored, wide: bool = True) -> np.ndarray:
             np.left_shift(part, 16, out=out.view("<u4")[start:stop], dtype="<u4")
         elif not kept:
             out[start:stop] = part.view("<f2")
+    if tensor.crc is not None and masked(crc32c(out.view(np.uint8))) != tensor.crc:
+        raise ModelFileError(f"{tensor.where}: does not fit its CRC; the file is damaged, fetch it again")
     return out.astype(out.dtype.newbyteorder("="), copy=False).reshape(entry.shape)
 
 
