@@ -1,0 +1,84 @@
+"""What a case can end in, and what it says."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from arrayformer.core.errors import ConformanceFailure
+
+# A known bug that fails is no surprise; everything in BAD is.
+BAD = ("failed", "error", "timeout", "xpassed")
+OUTCOMES = ("passed", "failed", "error", "timeout", "skipped", "xfailed", "xpassed")
+
+
+class Problem(ConformanceFailure):
+    """What a case found wrong.
+
+    probe   the probe model it was seen on, where one was: then the first wrong tensor can be looked for
+    facts   what a reader needs: position, id, got, expected ...
+    """
+
+    def __init__(self, message: str, *, probe: str | None = None, **facts: Any) -> None:
+        super().__init__(message)
+        self.probe = probe
+        self.facts = facts
+
+
+class NotApplicable(Exception):  # noqa: N818 - no error: the backend never claimed this
+    """The case does not apply: the reason is a limitation the backend declares, or something not installed."""
+
+
+@dataclass
+class Metric:
+    """One number a case measured. `limit` None: reported, not judged. `reason` says why a limit is not the usual one."""
+
+    name: str
+    value: float
+    limit: float | None = None
+    reason: str = ""
+
+
+@dataclass
+class Result:
+    """One case on one backend.
+
+    series      name -> [[label, value, limit], ...], for plots
+    divergence  where the first wrong tensor is, where it was looked for
+    files       what was written to reproduce it
+    """
+
+    id: str
+    level: int
+    title: str
+    outcome: str = "passed"
+    message: str = ""
+    seconds: float = 0.0
+    metrics: list[Metric] = field(default_factory=list)
+    series: dict[str, list[list[Any]]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    divergence: dict[str, Any] | None = None
+    files: list[str] = field(default_factory=list)
+    traceback: str = ""
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> "Result":
+        """What `as_dict` made."""
+        return cls(**{**given, "metrics": [Metric(**m) for m in given["metrics"]]})
+
+
+def awarded(results: list[Result]) -> int | None:
+    """The highest level of which, and below which, every case passed; None where level 0 has not.
+
+    Skipped cases do not count against a level, known bugs do. A level of which nothing ran is not awarded.
+    """
+    level = None
+    for n in range(1 + max((r.level for r in results), default=-1)):
+        outcomes = [r.outcome for r in results if r.level == n]
+        if not outcomes or not set(outcomes) <= {"passed", "skipped"}:
+            break
+        level = n
+    return level

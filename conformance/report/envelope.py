@@ -1,0 +1,76 @@
+"""Results as JSON, in the envelope of data-apis/array-api-tests-compliance-data (schemas/compliance/v1.schema.json).
+
+The envelope allows fields of our own only inside each test, so what belongs to the whole run is in the first one.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from arrayformer.conformance.outcome import OUTCOMES, Result
+from arrayformer.conformance.session import Run
+from arrayformer.core.errors import InputError
+
+API_VERSION = "2024.12"  # of the standard the graph is written against
+
+
+def envelope(run: Run) -> dict[str, Any]:
+    """`run` as the schema wants it."""
+    facts = run.facts
+    tests = [{"nodeid": r.id, **r.as_dict()} for r in run.results]
+    if tests:
+        tests[0]["run"] = {"facts": facts, "whole": run.whole}
+    counts = {outcome: run.count(outcome) for outcome in OUTCOMES if run.count(outcome)}
+    return {
+        "schema": "v1",
+        "name": facts["backend"],
+        "version": facts["version"],
+        "api_version": API_VERSION,
+        "timestamp": run.timestamp,
+        "platform": facts["platform"],
+        "execution_target": execution_target(facts["device"], facts["library"]),
+        "python": facts["python"],
+        "test_suite": facts["suite"],
+        "data": {
+            "duration": run.seconds,
+            "exitcode": int(run.failed),
+            "summary": {**counts, "total": len(tests), "collected": len(tests)},
+            "tests": tests,
+        },
+    }
+
+
+def execution_target(device: str, library: str) -> dict[str, str]:
+    """Which kind of hardware a device's name stands for."""
+    kind = device.partition(":")[0].lower()
+    if kind == "cpu":
+        return {"kind": "cpu"}
+    known = {"gpu": "gpu", "cuda": "gpu", "rocm": "gpu", "mps": "gpu", "tpu": "tpu"}
+    return {"kind": known.get(kind, "other"), "backend": {"gpu": library, "tpu": "xla"}.get(kind, kind)}
+
+
+def write(run: Run, path: Path) -> None:
+    """Write the envelope to `path`."""
+    path.write_text(json.dumps(envelope(run), indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Run:
+    """A run that `write` wrote. Raises InputError for any other file."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        tests = data["data"]["tests"]
+        about = tests[0].pop("run")
+        results = [Result.from_dict({k: v for k, v in test.items() if k != "nodeid"}) for test in tests]
+        return Run(about["facts"], results, about["whole"], data["data"]["duration"], data["timestamp"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no results of arrayformer conformance --json ({error!r})") from error
+
+
+def badge(run: Run) -> str:
+    """One line of Markdown for a README."""
+    if run.level is None:
+        text, colour = "failed" if run.failed else "no_level", "red"
+    else:
+        text, colour = f"level_{run.level}", "brightgreen" if run.level == 5 else "green"
+    name = f"arrayformer_{run.facts['backend'].replace('-', '--').replace('_', '__')}"
+    return f"![arrayformer conformance: {text.replace('_', ' ')}](https://img.shields.io/badge/{name}-{text}-{colour})"
