@@ -1,0 +1,40 @@
+"""A small model with a byte-level tokenizer, and texts for it."""
+
+import numpy as np
+import pytest
+
+from arrayformer.backends.registry import get_backend
+from arrayformer.core.config import GPT2Config
+from arrayformer.core.engine import Engine
+from arrayformer.core.params import random_params
+from arrayformer.evaluate.source import Text
+from arrayformer.tokenizer import Tokenizer
+from arrayformer.tokenizer.alphabet import PRINTABLE
+
+CONFIG = GPT2Config(n_vocab=260, n_ctx=32, n_embd=24, n_head=4, n_layer=2)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    vocab = {character: id for id, character in enumerate(PRINTABLE)}
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "a")]
+    vocab |= {"th": 256, "the": 257, "Ġa": 258}
+    return Tokenizer(vocab, merges, {"<|endoftext|>": 259})
+
+
+@pytest.fixture(scope="session")
+def params():
+    return random_params(CONFIG, seed=3, gain=0.3)
+
+
+@pytest.fixture(scope="session")
+def make_engine(params):
+    return lambda backend="numpy", dtype=None: Engine(CONFIG, params, get_backend(backend, dtype=dtype))
+
+
+@pytest.fixture(scope="session")
+def story():
+    rng = np.random.default_rng(0)
+    words = "the cat sat on a mat and thought of a fish: one, two, three".split()
+    text = " ".join(rng.choice(words, 24)) + "\n<|endoftext|>\nthe énd\n"
+    return Text(text, len(text.encode()), "0" * 64, False, "story.txt")

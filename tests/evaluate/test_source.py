@@ -1,0 +1,100 @@
+import hashlib
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from arrayformer.core.errors import DataFileError, DownloadError
+from arrayformer.evaluate import source
+from arrayformer.evaluate.protocols import PROTOCOLS
+from arrayformer.evaluate.source import Hub, Source, read
+
+CONTENT = "héron\r\nline two\n".encode()
+EXACT = Source("a text", "get it there", len(CONTENT), "sha256:" + hashlib.sha256(CONTENT).hexdigest(), "folder/a.txt")
+
+
+def test_a_file_with_the_right_checksum_is_read_as_it_is(tmp_path):
+    (tmp_path / "a.txt").write_bytes(CONTENT)
+
+    text = read(EXACT, tmp_path / "a.txt")
+
+    assert text.text == "héron\r\nline two\n"
+    assert (text.n_bytes, text.verified) == (len(CONTENT), True)
+
+
+def test_a_zip_that_holds_the_file_will_do(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("folder/a.txt", CONTENT)
+
+    assert read(EXACT, tmp_path / "a.zip").n_bytes == len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"  \n ", "is empty"),
+        (CONTENT + b"x", "has 18 bytes, a text has 17: get it there"),
+        (CONTENT.replace(b"two", b"TWO"), "has the sha256 .* get it there"),
+        (b"PK\x03\x04 broken", "a zip in which folder/a.txt cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_refused_and_the_right_one_named(tmp_path, content, message):
+    (tmp_path / "a.txt").write_bytes(content)
+
+    with pytest.raises(DataFileError, match=message):
+        read(EXACT, tmp_path / "a.txt")
+
+
+def test_text_that_is_not_utf8_is_refused_with_the_place(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"abc\xe9def")
+
+    with pytest.raises(DataFileError, match="byte 3 is 0xe9"):
+        read(PROTOCOLS["text"].source, tmp_path / "a.txt")
+
+
+def test_the_end_of_a_file_begins_with_a_whole_character(tmp_path):
+    content = "ab€cd".encode()
+    (tmp_path / "a.txt").write_bytes(content)
+
+    text = read(Source("x", "", last=4), tmp_path / "a.txt")
+
+    assert (text.text, text.n_bytes) == ("cd", 2)
+
+
+@pytest.mark.parametrize("name", [n for n in PROTOCOLS if PROTOCOLS[n].source.hub is None])
+def test_missing_data_says_where_to_get_it(name):
+    with pytest.raises(DataFileError, match="pass --data"):
+        read(PROTOCOLS[name].source, None)
+
+
+def test_offline_nothing_is_fetched(monkeypatch):
+    monkeypatch.setattr(source, "download", lambda hub: pytest.fail("the network was asked"))
+
+    with pytest.raises(DataFileError, match=r"wikitext-2-raw-v1\.zip"):
+        read(PROTOCOLS["wikitext103"].source, None, offline=True)
+
+
+def test_a_download_that_fails_is_one_line_with_a_way_out(monkeypatch):
+    import huggingface_hub
+
+    def fail(*_args, **_options):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+
+    with pytest.raises(DownloadError, match="no route to host.*--data FILE"):
+        source.download(Hub("a/b", "0" * 40, "c.txt"))
+
+
+def test_what_was_fetched_is_checked_too(monkeypatch, tmp_path):
+    (tmp_path / "c.txt").write_bytes(b"something else")
+    monkeypatch.setattr(source, "download", lambda hub: tmp_path / "c.txt")
+
+    with pytest.raises(DataFileError, match="has 14 bytes"):
+        read(replace(EXACT, hub=Hub("a/b", "0" * 40, "c.txt")), None)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataFileError, match=r"gone\.txt cannot be read: No such file"):
+        read(EXACT, tmp_path / "gone.txt")
