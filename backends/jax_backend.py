@@ -81,7 +81,7 @@ class JaxBackend(Backend):
         return table | {"write": self.layout.write}
 
     def asarray(self, host: np.ndarray, dtype: str | None = None) -> Array:
-        """A copy on the device; over a mesh [batch, seq] integers are spread over `data`, all else is on each device."""
+        """A copy on the device; over a mesh, what is [batch, seq] is spread over `data`, all else on each device."""
         native = self._native_for(host, dtype)
         # A private copy: device_put may go on using the host's memory instead of copying it.
         return self._put(np.array(host, dtype=native, order="C"), None)
@@ -140,7 +140,8 @@ class JaxBackend(Backend):
     def _native_for(self, host: np.ndarray, dtype: str | None) -> np.dtype[Any]:
         if dtype is not None:
             return np.dtype(self.native(dtype))
-        return np.dtype(self.index_dtype if np.issubdtype(host.dtype, np.integer) else host.dtype.newbyteorder("="))
+        native: Any = self.index_dtype if np.issubdtype(host.dtype, np.integer) else host.dtype.newbyteorder("=")
+        return np.dtype(native)
 
     def _put(self, host: np.ndarray, path: str | None) -> Array:
         with faults():
@@ -240,7 +241,7 @@ def find_device(name: str) -> jax.Device:
 
 def _local(platform: str) -> Sequence[jax.Device]:
     try:
-        return jax.local_devices(backend=platform)
+        return list(jax.local_devices(backend=platform))
     except RuntimeError:  # a platform that is not there
         return []
 

@@ -105,5 +105,5 @@ class MeshLayout:
         return x
 
     def write(self, old: Array, new: Array, position: Array, slot: Array) -> Array:
-        """`ops.write`, whose steps all go slot by slot and so need no talk between devices; the cache stays in place."""
+        """`ops.write`: its steps go slot by slot, so no device needs another; the cache stays spread as it is."""
         return jax.lax.with_sharding_constraint(ops.write(old, new, position, slot), self.cache(old.shape))

@@ -6,19 +6,18 @@ from typing import Any, ClassVar
 import array_api_compat.numpy as xp
 import numpy as np
 
+from arrayformer.backends import numpy_ops
 from arrayformer.backends.hookspecs import Register, hookimpl
-from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend
 from arrayformer.core.params import Params, map_params
 
-
-def write(old: np.ndarray, new: np.ndarray, position: np.ndarray, slot: np.ndarray) -> np.ndarray:
-    """`ops.write`, in place."""
-    capacity = old.shape[2]
-    for row, start in enumerate(position[:, 0]):
-        n = max(0, min(new.shape[2], capacity - start))
-        old[row, :, start : start + n] = new[row, :, :n]
-    return old
+OVERRIDES: dict[str, Callable[..., Any]] = {
+    f.__name__: f
+    for f in (
+        numpy_ops.gelu, numpy_ops.gelu_erf, numpy_ops.layer_norm, numpy_ops.linear, numpy_ops.causal_attention,
+        numpy_ops.embed, numpy_ops.unembed, numpy_ops.write, numpy_ops.put_rows, numpy_ops.top_k,
+    )
+}  # fmt: skip
 
 
 class NumpyBackend(Backend):
@@ -32,17 +31,26 @@ class NumpyBackend(Backend):
 
     @property
     def overrides(self) -> Mapping[str, Callable[..., Any]]:
-        """In-place versions of what the graph calls."""
-        return {"write": write}
+        """In place, in pieces, on all cores."""
+        return OVERRIDES
+
+    def zeros(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Memory that costs nothing until it is written."""
+        return np.zeros(shape, dtype=self.dtype)
 
     def place(self, params: Params, *, owned: bool = False) -> Params:
-        """The weights in this backend's dtype; arrays given away are used as they are."""
-
-        def own(_path: str, x: np.ndarray) -> Array:
-            return np.asarray(x, dtype=self.dtype) if owned else np.array(x, dtype=self.dtype)
-
-        placed: Params = map_params(own, params)
+        """The weights in this backend's dtype and layout; of a tree given away, each array is let go as it is copied."""
+        placed: Params = map_params(lambda path, x: self._laid_out(path, x, owned), params)
         return placed
+
+    def _laid_out(self, path: str, x: np.ndarray, owned: bool) -> np.ndarray:
+        """`x` in the order in which a product with one row reads longest runs of memory.
+
+        [n_in, n_out] with the larger of the two contiguous: 41 GB/s instead of 27 for the head of 124M, 37 instead
+        of 20 for `mlp.c_proj`, on two cores of an EPYC 7003.
+        """
+        tall = x.ndim == 2 and path != "wpe" and x.shape[0] >= x.shape[1]
+        return np.array(x, dtype=self.dtype, order="F" if tall else "C", copy=None if owned else True)
 
 
 @hookimpl

@@ -60,6 +60,7 @@ def get_backend(name: str, *, device: str | None = None, dtype: str | None = Non
 def find_backend(name: str) -> BackendInfo:
     """What `name` or `name@distribution` stands for. Raises BackendError where that is nothing, or two, or refused."""
     short, _, distribution = name.partition("@")
+    short = short.replace("-", "_")
     if short in BUILT_IN and distribution in ("", PROJECT):
         return built_in(short)
     found = [i for i in plugins() if i.name == short and same(i.distribution, distribution)]
@@ -151,16 +152,20 @@ def not_loaded(info: BackendInfo, step: str, error: BaseException) -> str:
     """Who is at fault, at which step, why, and what to do."""
     cause = " ".join(f"{type(error).__name__}: {error}".split())
     absent = isinstance(error, ModuleNotFoundError) and info.builtin
-    extra = "cupy12]' or 'arrayformer[cupy13" if info.name == "cupy" else info.name
-    advice = f"pip install 'arrayformer[{extra}]'" if absent else f"arrayformer plugins --check {info.name}"
     return "\n".join((
         f"backend {info.name!r} could not be loaded",
         f"  provided by: {info}",
         f"  while:       {step}",
         f"  cause:       {cause}",
         f"  other backends are not affected; available: {', '.join(available(without=info.name))}",
-        f"  try:         {advice}",
+        f"  try:         {advice(info.name) if absent else f'arrayformer plugins --check {info.name}'}",
     ))  # fmt: skip
+
+
+def advice(name: str) -> str:
+    """How to install the library of a built-in backend."""
+    extras = ("cupy12", "cupy13") if name == "cupy" else (name,)
+    return " or ".join(f"pip install 'arrayformer[{e}]'" for e in extras)
 
 
 def check_options(info: BackendInfo, factory: Factory, options: dict[str, Any]) -> None:

@@ -1,0 +1,181 @@
+"""The functions of the graph as NumPy does them fastest: in place, in pieces that stay in the cache, on all cores.
+
+Each computes what the function of the same name in `core/ops.py` computes, up to the order of its sums.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from arrayformer.backends.numpy_threads import spread
+from arrayformer.core import ops
+
+PIECE = 1 << 15  # elements that one pass of an elementwise function takes: 128 KiB of float32, and its temporary
+AT_ONCE = 1 << 17  # scores that are computed in one go
+QUERIES = 128  # queries whose scores are computed together: [128, 1024] float32 is 512 KiB
+
+
+def pieces(n: int, size: int) -> list[slice]:
+    """0 to `n` in slices of `size`"""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """`ops.gelu`, into `x` itself where `x` is contiguous.
+
+    (1 + tanh(z)) / 2 is 1 / (1 + exp(-2 z)): fewer passes, and exact where the first form cancels.
+    """
+    x = np.ascontiguousarray(x)
+    flat = x.reshape(-1)
+    slope = -2.0 * math.sqrt(2.0 / math.pi)
+
+    def some(part: slice) -> None:
+        piece = flat[part]
+        z = piece * piece
+        z *= 0.044715 * slope
+        z += slope
+        z *= piece
+        with np.errstate(over="ignore"):  # exp() is infinite where gelu is -0
+            np.exp(z, out=z)
+        z += 1.0
+        piece /= z
+
+    spread(some, pieces(flat.size, PIECE))
+    return x
+
+
+def gelu_erf(x: np.ndarray) -> np.ndarray:
+    """`ops.gelu_erf`, into `x` itself where `x` is contiguous."""
+    x = np.ascontiguousarray(x)
+    flat = x.reshape(-1)
+
+    def some(part: slice) -> None:
+        flat[part] = ops.gelu_erf(flat[part])
+
+    spread(some, pieces(flat.size, PIECE // 8))
+    return x
+
+
+def layer_norm(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float = 1e-5) -> np.ndarray:
+    """`ops.layer_norm`, in one buffer."""
+    n = x.shape[-1]
+    rows = x.reshape(-1, n)
+    out = np.empty_like(rows, order="C")
+
+    def some(part: slice) -> None:
+        piece = out[part]
+        mean = np.add.reduce(rows[part], axis=-1, keepdims=True)
+        mean /= n
+        np.subtract(rows[part], mean, out=piece)
+        deviation = np.vecdot(piece, piece)[:, None]
+        deviation /= n
+        deviation += eps
+        piece /= np.sqrt(deviation, out=deviation)
+        piece *= g
+        piece += b
+
+    spread(some, pieces(len(rows), max(1, PIECE // n)))
+    return out.reshape(x.shape)
+
+
+def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`ops.linear` as one matrix product, whatever the shape of `x`."""
+    y = x.reshape(-1, x.shape[-1]) @ w
+    y += b
+    return y.reshape(*x.shape[:-1], w.shape[1])
+
+
+def unembed(x: np.ndarray, wte: np.ndarray) -> np.ndarray:
+    """`ops.unembed` as one matrix product, whatever the shape of `x`."""
+    y: np.ndarray = x.reshape(-1, x.shape[-1]) @ wte.T
+    return y.reshape(*x.shape[:-1], wte.shape[0])
+
+
+def embed(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """`ops.embed`, on a table of either order without a copy of it."""
+    if table.flags.c_contiguous:
+        return table[ids]
+    columns = table.T.take(ids.reshape(-1), axis=1)  # [n_embd, n]
+    return columns.T.reshape(*ids.shape, table.shape[1])
+
+
+def causal_attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray, slot: np.ndarray, *,
+    scale: float | None = None, upcast: bool = False, tap: ops.Tap = ops.untouched,
+) -> np.ndarray:  # fmt: skip
+    """`ops.causal_attention` without the keys that no query sees: those past the last position, and the masked half.
+
+    Scores and probabilities exist only in pieces, so a `tap` that looks gets the plain function.
+    """
+    in_order = slot.ndim == 1 and not (slot - np.arange(slot.size)).any()
+    if tap is not ops.untouched or not in_order or (upcast and q.dtype != np.float32):
+        how: dict[str, Any] = {"scale": scale, "upcast": upcast, "tap": tap}
+        plain: np.ndarray = ops.causal_attention(q, k, v, position, slot, **how)  # type: ignore[assignment, arg-type]
+        return plain
+    q = q * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    if q.shape[-2] == 1 or q.size // q.shape[-1] * k.shape[-2] <= AT_ONCE:
+        return visible(q, k, v, position)
+    return blockwise(q, k, v, position)
+
+
+def visible(q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Attention of scaled queries to the keys up to their positions: [..., query, head_dim] in one go.
+
+    q         [batch, head, query, head_dim] times the scale
+    k, v      [batch, head, key, head_dim], key i at position i
+    position  [batch, query]
+    """
+    first, last = int(position.min()) + 1, min(int(position.max()) + 1, k.shape[-2])
+    scores = q @ k[..., :last, :].swapaxes(-1, -2)
+    if first < last:  # every query sees the keys before `first`
+        hidden = position[..., None, :, None] < np.arange(first, last)
+        np.copyto(scores[..., first:], -math.inf, where=hidden)
+    scores -= scores.max(axis=-1, keepdims=True)
+    np.exp(scores, out=scores)
+    total = np.add.reduce(scores, axis=-1, keepdims=True)
+    out: np.ndarray = scores @ v[..., :last, :]
+    out /= total
+    return out
+
+
+def blockwise(q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """`visible`, one head and one block of queries at a time, so that the scores stay in the cache."""
+    out = np.empty(q.shape, dtype=q.dtype)
+    where = np.broadcast_to(position, (*q.shape[:-3], q.shape[-2]))
+
+    def some(part: tuple[tuple[int, ...], slice]) -> None:
+        head, block = part
+        out[*head, block] = visible(q[*head, None, block], k[*head, None], v[*head, None], where[*head[:-1], block])[0]
+
+    blocks = reversed(pieces(q.shape[-2], QUERIES))  # the longest first, so that the threads end together
+    heads = list(np.ndindex(*q.shape[:-2]))
+    spread(some, [(head, block) for block in blocks for head in heads])
+    return out
+
+
+def write(old: np.ndarray, new: np.ndarray, position: np.ndarray, slot: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    """`ops.write`, in place."""
+    capacity = old.shape[2]
+    for row, start in enumerate(position[:, 0].tolist()):
+        n = max(0, min(new.shape[2], capacity - start))
+        old[row, :, start : start + n] = new[row, :, :n]
+    return old
+
+
+def put_rows(old: np.ndarray, new: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`ops.put_rows`, in place."""
+    old[rows] = new
+    return old
+
+
+def top_k(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """`ops.top_k` without sorting what is not among the `k`."""
+    rows = x.reshape(-1, x.shape[-1])
+    places = np.empty((len(rows), k), dtype=np.intp)
+    for row, out in zip(rows, places, strict=True):
+        lowest = np.partition(row, -k)[-k]
+        among = np.flatnonzero(~(row < lowest))
+        out[:] = among[np.argsort(-row[among], kind="stable")[:k]]
+    places = places.reshape(*x.shape[:-1], k)
+    return np.take_along_axis(x, places, axis=-1), places

@@ -1,0 +1,181 @@
+"""Is a backend fit to run? Asked in a process of its own, which may hang, exit or crash without taking us along."""
+
+import contextlib
+import faulthandler
+import json
+import locale
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from arrayformer.backends.discovery import BackendInfo
+from arrayformer.backends.registry import advice, find_backend, get_backend, load_factory
+from arrayformer.core.errors import BackendError
+
+TIME_LIMIT = 60.0  # seconds; importing PyTorch with CUDA from a cold disk takes some ten
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of trying a backend.
+
+    state      "works", "unavailable" (its own reason is in `error`) or "broken"
+    step       where it stopped, or "done"
+    lacks      functions of the standard that the graph calls and its namespace has not
+    changed    settings of the whole process it changed
+    output     what it wrote while it was tried, standard output and error together
+    """
+
+    name: str
+    distribution: str
+    version: str
+    value: str
+    state: str
+    step: str = "done"
+    error: str = ""
+    traceback: str = ""
+    library: str = ""
+    device: str = ""
+    devices: list[str] = field(default_factory=list)
+    dtypes: list[str] = field(default_factory=list)
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    lacks: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    output: str = ""
+
+
+def check_backend(name: str, *, timeout: float = TIME_LIMIT, create: bool = True) -> Report:
+    """Load the backend `name` in a process of its own, create it there and compute with it.
+
+    create  False stops once its entry point is loaded, which tells a broken plugin from one without its hardware
+
+    Raises BackendError where `name` is not one installed backend; all that happens later is in the report.
+    """
+    info = find_backend(name)
+    if info.status == "not installed":
+        error = f"{info.name} is not installed; {advice(info.name)}"
+        return Report(info.name, info.distribution, info.version, info.value, "unavailable", "looking for it", error)
+    with tempfile.TemporaryDirectory() as folder:
+        result, output = Path(folder, "result"), Path(folder, "output")
+        command = [sys.executable, "-P", "-m", "arrayformer.backends.probe", name, str(result), str(timeout)]
+        with output.open("wb") as sink:
+            try:
+                code = subprocess.run(
+                    command + ["load"] * (not create), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                    timeout=timeout + 2, check=False,
+                ).returncode  # fmt: skip
+            except subprocess.TimeoutExpired:
+                code = None
+        return judge(info, read_lines(result), code, output.read_text(errors="replace")[-20_000:], timeout)
+
+
+def read_lines(result: Path) -> dict[str, Any]:
+    """What the child wrote, later lines over earlier ones. The last may be cut short."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        for line in result.read_text().splitlines():
+            found |= json.loads(line)
+    return found
+
+
+def judge(info: BackendInfo, found: dict[str, Any], code: int | None, output: str, timeout: float) -> Report:
+    """The report on a child that ended with `code` (None: it was killed)."""
+    ended = "ended" if code is not None and code >= 0 else "killed"
+    report = Report(info.name, info.distribution, info.version, info.value, "broken", output=output)
+    report = replace(report, **found)
+    if report.step == "done" or report.error:
+        return report
+    if code is None or "Timeout (" in output:
+        return replace(report, error=f"no answer within {timeout:g} seconds", traceback=stacks(output))
+    how = signal.Signals(-code).name if ended == "killed" else f"exit code {code}"
+    return replace(report, error=f"the process {ended} with {how}", traceback=stacks(output))
+
+
+def stacks(output: str) -> str:
+    """What faulthandler wrote about where each thread stood."""
+    starts = [i for i in (output.find("Timeout ("), output.find("Fatal Python error")) if i >= 0]
+    return output[min(starts) :] if starts else ""
+
+
+def try_out(name: str, create: bool) -> Iterator[dict[str, Any]]:
+    """In the child: what is known after each step."""
+    info = find_backend(name)
+    yield {"step": f"importing {info.value}"}
+    before = settings()
+    load_factory(info)
+    if create:
+        yield {"step": "creating the backend"}
+        backend = get_backend(name)
+        yield {"step": "computing", **describe(backend)}
+        compute(backend)
+    yield {"step": "done", "state": "works", "changed": [n for n, v in settings().items() if before[n] != v]}
+
+
+def describe(backend: Any) -> dict[str, Any]:
+    """What the backend says of itself."""
+    from arrayformer.core.array_api import functions
+
+    flags = ("consumes_cache", "compiles", "deterministic", "batch_invariant")
+    claims = {n: getattr(backend, n) for n in flags} | {"precision": backend.precision}
+    return {
+        "library": f"{backend.library} {backend.version()}", "device": str(backend.device),
+        "devices": [str(d) for d in backend.devices()], "dtypes": list(backend.dtypes),
+        "capabilities": claims | {"overrides": sorted(backend.overrides)},
+        "lacks": [f for f in functions() if not hasattr(backend.xp, f)],
+    }  # fmt: skip
+
+
+def compute(backend: Any) -> None:
+    """One product on the device. Raises BackendError where it comes back wrong."""
+    import numpy as np
+
+    host = np.arange(6, dtype=np.float32).reshape(2, 3)
+    x = backend.asarray(host, backend.dtype)
+    product = backend.to_numpy(backend.compile(lambda a: a @ backend.xp.matrix_transpose(a))(x))
+    backend.synchronize()
+    if type(product) is not np.ndarray or product.shape != (2, 2) or not np.array_equal(product, host @ host.T):
+        raise BackendError(f"backend {backend.name!r}: [[0, 1, 2], [3, 4, 5]] times its transpose gave {product!r}")
+
+
+def settings() -> dict[str, Any]:
+    """Settings of the whole process that a plugin has no business to change."""
+    numpy = sys.modules.get("numpy")
+    as_shipped = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+    return {
+        "numpy.seterr": numpy.geterr() if numpy else as_shipped,
+        "locale": locale.setlocale(locale.LC_ALL),
+        "working directory": os.getcwd(),
+        "signal handlers": [str(signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM)],
+        "warnings filters": [f[0] for f in warnings.filters if f[0] == "error"],
+        "recursion limit": sys.getrecursionlimit(),
+    }
+
+
+def main(name: str, result: str, timeout: str, *load: str) -> None:
+    """In the child: write what is known to the file `result`, a JSON line after each step."""
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(float(timeout), exit=True)
+    with open(result, "w") as sink:
+
+        def tell(known: dict[str, Any]) -> None:
+            print(json.dumps(known), file=sink, flush=True)
+
+        try:
+            for known in try_out(name, create=not load):
+                tell(known)
+        except BaseException as error:
+            own = isinstance(error, BackendError) and error.__cause__ is None
+            text = str(error) or type(error).__name__
+            tell({"state": "unavailable" if own else "broken", "error": text, "traceback": traceback.format_exc()})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
