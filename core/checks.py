@@ -1,4 +1,4 @@
-"""Ids and lengths are checked here, on the host, once, before a backend sees them.
+"""Ids, lengths and numbers are checked here, on the host, once, before a backend sees them.
 
 Libraries differ in what they do with an id that does not exist: NumPy wraps -1 and raises past the end,
 JAX clamps or gives NaN, CuPy wraps. None of that may decide what a model says.
@@ -14,19 +14,43 @@ def check_ids(ids: Iterable[object], n_vocab: int) -> list[int]:
     """`ids` as a list of Python ints, each from 0 to n_vocab - 1. Raises InputError, naming the first that is not."""
     checked = []
     for place, value in enumerate(ids):
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise InputError(f"id {value!r} at place {place} is of type {type(value).__name__}; ids are integers")
-        number = operator.index(value)
+        number = whole(value)
+        if number is None:
+            raise InputError(f"id {shown(value)} at place {place} is of type {type(value).__name__}; ids are integers")
         if not 0 <= number < n_vocab:
-            raise InputError(f"id {number} at place {place} does not exist: this model has the ids 0 to {n_vocab - 1}")
+            there = f"this model has the ids 0 to {n_vocab - 1}"
+            raise InputError(f"id {shown(number)} at place {place} does not exist: {there}")
         checked.append(number)
     if not checked:
         raise InputError("no ids: GPT-2 needs one to start from; pass at least one id or some text")
     return checked
 
 
+def whole(value: object) -> int | None:
+    """`value` as a Python int if it is an integer of any kind; a bool is none."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def shown(value: object) -> str:
+    """`value` for a message: short, whatever it is."""
+    try:
+        return f"{value!r:.100}"
+    except ValueError:  # an integer of more digits than Python prints
+        return f"an {type(value).__name__} of thousands of digits"
+
+
 def check_inputs(shape: tuple[int, ...], integral: bool, n_ctx: int | None) -> None:
-    """Raises InputError unless ids of this static shape can be read; `n_ctx` None leaves the length to the cache's owner."""
+    """Raises InputError unless ids of this static shape can be read.
+
+    n_ctx  the longest row; None leaves the length to the cache's owner
+    """
     if not integral:
         raise InputError("the ids are not of an integer dtype: convert them before the call")
     if len(shape) not in (1, 2) or 0 in shape:
@@ -39,3 +63,23 @@ def check_context(n_ids: int, n_ctx: int) -> None:
     """Raises InputError where `n_ids` ids do not fit into the context."""
     if n_ids > n_ctx:
         raise InputError(f"{n_ids} ids do not fit: this model's context is {n_ctx}; shorten by {n_ids - n_ctx}")
+
+
+def check_whole(name: str, value: object, low: int, high: int, advice: str = "") -> int:
+    """`value` as an int from `low` to `high`. Raises InputError for anything else, a bool and a float among it."""
+    number = whole(value)
+    if number is None or not low <= number <= high:
+        hint = advice and f"; {advice}"
+        raise InputError(f"{name} is {shown(value)}; it is a whole number from {low} to {high}{hint}")
+    return number
+
+
+def check_number(name: str, value: object, low: float, high: float) -> float:
+    """`value` as a float from `low` to `high`. Raises InputError for anything else, NaN and a bool among it."""
+    try:
+        number = float("nan") if isinstance(value, bool | str | bytes) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not low <= number <= high:
+        raise InputError(f"{name} is {shown(value)}; it is a number from {low:g} to {high:g}")
+    return number

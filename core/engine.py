@@ -12,7 +12,7 @@ from arrayformer.core.bind import bind
 from arrayformer.core.cache import Cache
 from arrayformer.core.checks import check_context, check_ids
 from arrayformer.core.config import GPT2Config
-from arrayformer.core.errors import InputError
+from arrayformer.core.errors import BackendError, InputError
 from arrayformer.core.model import gpt2
 from arrayformer.core.ops import Ops, Tap, untouched
 from arrayformer.core.params import Params
@@ -110,9 +110,18 @@ class Context:
         return logits if every else logits[:, 0, :]
 
     def draw(self, rows: Sequence[Sequence[int]], places: np.ndarray, draw: Draw, plan: Plan) -> Picked:
-        """Read `rows` and draw an id at each of `places` [batch, n] in them. What is returned lies on the host."""
-        picked = self._advance(self._check(rows), places, draw, plan)
-        return Picked(*(None if x is None else self.engine.backend.to_numpy(x) for x in picked))
+        """Read `rows` and draw an id at each of `places` [batch, n] in them.
+
+        What is returned lies on the host, all but `seen`.
+        """
+        picked: Picked = self._advance(self._check(rows), places, draw, plan)
+        host = Picked(*(None if x is None else self.engine.backend.to_numpy(x) for x in picked[:4]), picked.seen)
+        if host.ids.shape != places.shape:
+            raise BackendError(
+                f"backend {self.engine.backend.name!r} drew ids of shape {host.ids.shape}, not {places.shape}; "
+                f"this is a fault of the backend: run arrayformer conformance {self.engine.backend.name}"
+            )
+        return host
 
     def fork(self) -> "Context":
         """Another context that has read the same and goes its own way."""

@@ -62,12 +62,14 @@ class Picked(NamedTuple):
     logprob          [batch, n] float32, natural logarithm of the id's probability under the uncut model (or None)
     top_ids          [batch, n, logprobs] int, the likeliest ids (or None)
     top_logprobs     [batch, n, logprobs] float32 (or None)
+    seen             [batch, n_vocab] bool, what `Draw.seen` is for the next step (or None); it stays on the device
     """
 
     ids: Array
     logprob: Array | None = None
     top_ids: Array | None = None
     top_logprobs: Array | None = None
+    seen: Array | None = None
 
 
 def mix(x: Array) -> Array:
@@ -140,7 +142,14 @@ def pick(logits: Array, draw: Draw, plan: Plan, ops: Ops = PLAIN) -> Picked:
         drawn = xp.argmax(xp.where(scaled >= threshold(scaled, draw, plan, ops), noisy, -math.inf), axis=-1)
         ids = xp.where(warm[..., 0] > 0.0, drawn, ids)
     reported = report(logits, ids, plan, ops)
-    return reported._replace(ids=xp.where(finite, ids, -1))
+    return reported._replace(ids=xp.where(finite, ids, -1), seen=mark(draw.seen, ids) if plan.penalty else None)
+
+
+def mark(seen: Array | None, ids: Array) -> Array:
+    """`seen` [batch, n_vocab] with `ids` [batch, 1] seen too."""
+    assert seen is not None
+    xp = array_namespace(seen)
+    return seen | (xp.arange(seen.shape[-1], dtype=ids.dtype, device=device(ids)) == ids)
 
 
 def report(logits: Array, ids: Array, plan: Plan, ops: Ops) -> Picked:
