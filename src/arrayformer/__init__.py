@@ -1,4 +1,66 @@
-"""GPT-2 on every array library."""
+"""GPT-2 on every array library.
 
-from arrayformer.core.model import ffn, gpt2, mha, transformer_block
-from arrayformer.core.ops import attention, gelu, layer_norm, linear, softmax
+Nothing is imported before it is used: `import arrayformer` brings in no array library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arrayformer.api import Generation, Model, load
+    from arrayformer.backends.hookspecs import hookimpl
+    from arrayformer.core.checkpoint import load_encoder_hparams_and_params, save_checkpoint
+    from arrayformer.core.errors import ArrayformerError
+    from arrayformer.core.model import ffn, gpt2, mha, transformer_block
+    from arrayformer.core.ops import attention, gelu, layer_norm, linear, softmax
+    from arrayformer.tokenizer import Tokenizer
+
+    __version__: str
+
+__all__ = [
+    "ArrayformerError",
+    "Generation",
+    "Model",
+    "Tokenizer",
+    "__version__",
+    "attention",
+    "ffn",
+    "gelu",
+    "gpt2",
+    "hookimpl",
+    "layer_norm",
+    "linear",
+    "load",
+    "load_encoder_hparams_and_params",
+    "mha",
+    "save_checkpoint",
+    "softmax",
+    "transformer_block",
+]
+
+_HOMES = {
+    "arrayformer.api": ("Generation", "Model", "load"),
+    "arrayformer.backends.hookspecs": ("hookimpl",),
+    "arrayformer.core.checkpoint": ("load_encoder_hparams_and_params", "save_checkpoint"),
+    "arrayformer.core.errors": ("ArrayformerError",),
+    "arrayformer.core.model": ("ffn", "gpt2", "mha", "transformer_block"),
+    "arrayformer.core.ops": ("attention", "gelu", "layer_norm", "linear", "softmax"),
+    "arrayformer.tokenizer": ("Tokenizer",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, the first time it is."""
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("arrayformer")
+    else:
+        home = next((module for module, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module 'arrayformer' has no attribute {name!r}")
+        value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

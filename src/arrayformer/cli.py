@@ -1,0 +1,145 @@
+"""The command line: finds the subcommand, and turns errors into one line and an exit code."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "generate": "Let a model write on.",
+    "tokenize": "Turn text into ids, or back, and show how.",
+    "backends": "List the array libraries that can run the model.",
+    "plugins": "List the plugins, with what is wrong with them.",
+    "conformance": "Prove that a backend computes GPT-2.",
+    "evaluate": "Measure how well a model predicts a text.",
+    "bench": "Measure speed, beside the bounds of this machine.",
+    "inspect": "Look into a forward pass.",
+    "download": "Fetch a model, verified.",
+    "new-backend": "Write the skeleton of a backend package.",
+}
+"""Each subcommand with its line in --help, so that --help imports none of them."""
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module when the subcommand is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of a newcomer's way."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand of that name, which takes --debug too."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"arrayformer.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        if not any(p.name == "debug" for p in command.params):
+            command.params.append(debug_option())
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in --help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def debug_option() -> click.Option:
+    """--debug, which keeps the traceback of an error."""
+
+    def remember(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.find_root().meta["debug"] = True
+
+    return click.Option(
+        ["--debug"], is_flag=True, expose_value=False, callback=remember, help="Show the traceback of an error."
+    )
+
+
+def show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """Print the version and end."""
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"arrayformer {version('arrayformer')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup, params=[debug_option()], context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 conformance or evaluation failed, 2 usage, 3 file, 4 backend, 5 network, "
+    "6 numeric, 130 Ctrl-C.",
+)  # fmt: skip
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version, help="Its number.")
+def group() -> None:
+    """GPT-2 on every array library, and a suite that proves each one right."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code."""
+    meta: dict[str, Any] = {}
+    try:
+        code = run(list(sys.argv[1:] if args is None else args), meta)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return interrupted()
+    except Exception as error:
+        from arrayformer.core.errors import ArrayformerError
+
+        if meta.get("debug") or not isinstance(error, ArrayformerError | OSError):
+            raise
+        return report(error)
+    return code
+
+
+def run(args: list[str], meta: dict[str, Any]) -> int:
+    """Run a command line; errors of usage are printed here, others raised. `meta` learns whether --debug was given."""
+    from click.exceptions import Abort, ClickException, Exit
+
+    try:
+        with group.make_context("arrayformer", args) as ctx:
+            ctx.meta.setdefault("debug", False)
+            try:
+                result = group.invoke(ctx)
+            finally:
+                meta.update(ctx.meta)
+        return result if isinstance(result, int) else 0
+    except Exit as ended:
+        return ended.exit_code
+    except Abort:
+        raise KeyboardInterrupt from None
+    except ClickException as error:
+        error.show()
+        return error.exit_code
+
+
+def report(error: Exception) -> int:
+    """Print what went wrong as one line, as far as the message is one, and return the exit code."""
+    message = str(error) if not isinstance(error, OSError) or not error.strerror else os_message(error)
+    clean = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in message)
+    print(f"error: {clean}", file=sys.stderr)
+    return int(getattr(error, "exit_code", 3))
+
+
+def os_message(error: OSError) -> str:
+    """What the operating system says, with the file."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+
+
+def interrupted() -> int:
+    """End after Ctrl-C: what was produced goes out, a second Ctrl-C ends at once."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return INTERRUPTED
