@@ -118,15 +118,23 @@ def open_inside(directory: Path, name: str) -> Iterator[ModelFile]:
 
 def _resolve_inside(directory: Path, path: Path) -> str:
     real, home = os.path.realpath(path), os.path.realpath(directory)
-    allowed = [home]
-    if os.path.basename(os.path.dirname(home)) == "snapshots":
-        allowed.append(os.path.join(os.path.dirname(os.path.dirname(home)), "blobs"))
-    if os.path.dirname(real) not in allowed:
+    if not any(os.path.dirname(real) == place for place in (home, *_blob_stores(home, real))):
         raise ModelFileError(
             f"{path}: is a link out of the model's directory; put the file itself there, "
             "or name the directory the file lies in"
         )
     return real
+
+
+def _blob_stores(home: str, real: str) -> list[str]:
+    """Where links out of a snapshot of the Hugging Face cache may lead: the blobs of its repository, or
+    the store that repositories of one cache share, `blobs/<two digits>/<digest>`.
+    """
+    snapshots, repository = os.path.dirname(home), os.path.dirname(os.path.dirname(home))
+    if os.path.basename(snapshots) != "snapshots":
+        return []
+    shared = os.path.join(os.path.dirname(repository), "blobs", os.path.basename(real)[:2])
+    return [os.path.join(repository, "blobs"), shared]
 
 
 def _reason(error: OSError) -> str:

@@ -1,0 +1,102 @@
+"""What is in the hub's cache, and what of it was checked: a record per commit, beside the library's own files.
+
+The library's cache has a directory per repository: `blobs/` with the contents, `snapshots/<commit>/` with links to
+them, `refs/<branch>` with commits. The record is `arrayformer/<commit>.json` there: name -> digest, size, time of change.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+
+from huggingface_hub import constants
+from huggingface_hub.file_download import repo_folder_name
+
+from arrayformer.core.errors import DownloadError
+
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+
+
+def repository(hub_id: str) -> Path:
+    """The repository's directory in the cache."""
+    return Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=hub_id, repo_type="model")
+
+
+def snapshot(hub_id: str, commit: str) -> Path:
+    """The directory with the files of one commit."""
+    return repository(hub_id) / "snapshots" / commit
+
+
+def last_seen(hub_id: str, revision: str | None) -> str | None:
+    """The commit a branch or tag led to when it was last fetched."""
+    try:
+        commit = (repository(hub_id) / "refs" / (revision or "main")).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return commit if _COMMIT.fullmatch(commit) else None
+
+
+def digest(path: Path, like: str) -> str:
+    """The digest of a file: its SHA-256 where `like` has 64 digits, git's SHA-1 of a blob where it has 40."""
+    with path.open("rb") as file:
+        if len(like) == 64:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        git = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+        return hashlib.file_digest(file, lambda: git).hexdigest()
+
+
+def has_record(hub_id: str, commit: str) -> bool:
+    """Whether all files of the commit were fetched and checked."""
+    return _record(hub_id, commit) != {}
+
+
+def write_record(hub_id: str, revision: str | None, commit: str, digests: dict[str, str]) -> None:
+    """Remembers that the files of a commit have these digests, and that `revision` leads to it."""
+    files = {name: [wanted, *_state(snapshot(hub_id, commit) / name)] for name, wanted in digests.items()}
+    try:
+        _replace(repository(hub_id) / "arrayformer" / f"{commit}.json", json.dumps(files))
+        if revision != commit:
+            _replace(repository(hub_id) / "refs" / (revision or "main"), commit)
+    except OSError:
+        return  # a cache that cannot be written is checked in full the next time
+
+
+def check_record(hub_id: str, commit: str) -> None:
+    """Raises DownloadError where a cached file is not what was fetched.
+
+    A file whose size and time of change are those recorded is not read again. Where another program fetched the
+    files there is no record, but their digests are the names of the blobs.
+    """
+    record = _record(hub_id, commit)
+    for path in sorted(snapshot(hub_id, commit).iterdir()):
+        wanted, *state = record.get(path.name) or [Path(os.path.realpath(path)).name, 0, 0]
+        if not isinstance(wanted, str) or not _DIGEST.fullmatch(wanted) or state == _state(path):
+            continue
+        if digest(path, wanted) != wanted:
+            raise DownloadError(
+                f"{path}: is not what was fetched, its digest is not {wanted}; delete it and fetch it again"
+            )
+
+
+def _record(hub_id: str, commit: str) -> dict[str, list[object]]:
+    try:
+        files = json.loads((repository(hub_id) / "arrayformer" / f"{commit}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    sound = isinstance(files, dict) and all(isinstance(entry, list) and len(entry) == 3 for entry in files.values())
+    return files if sound and all((snapshot(hub_id, commit) / name).exists() for name in files) else {}
+
+
+def _state(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
