@@ -7,7 +7,7 @@ from arrayformer.core.errors import OutputError
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 beside `path`, then put it in its place: nobody ever sees half of it. Raises OutputError."""
+    """Write `text` as UTF-8 beside `path`, then put it in its place: nobody sees half of it. Raises OutputError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         beside.write_text(text, encoding="utf-8", newline="\n")

@@ -83,7 +83,7 @@ def test_a_download_that_fails_is_one_line_with_a_way_out(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
 
-    with pytest.raises(DownloadError, match="no route to host.*--data FILE"):
+    with pytest.raises(DownloadError, match=r"no route to host.*--data FILE"):
         source.download(Hub("a/b", "0" * 40, "c.txt"))
 
 

@@ -42,10 +42,11 @@ def test_one_window_says_nothing_about_the_spread():
 def test_the_error_covers_the_truth_as_often_as_it_should():
     rng = np.random.default_rng(1)
     inside = 0
-    for _ in range(400):
+    for _ in range(200):
         level = rng.normal(3.0, 0.3, 30)  # tokens of one window share its level
         sizes = rng.integers(5, 15, 30)
-        totals = add_all(Outcome(int(n), float(np.sum(rng.normal(m, 1.0, n))), 0) for m, n in zip(level, sizes, strict=True))
+        losses = [float(np.sum(rng.normal(mean, 1.0, n))) for mean, n in zip(level, sizes, strict=True)]
+        totals = add_all(Outcome(int(n), loss, 0) for n, loss in zip(sizes, losses, strict=True))
         inside += abs(totals.mean_loss - 3.0) < 2 * totals.loss_error
 
-    assert 0.90 < inside / 400 < 0.98
+    assert 0.88 < inside / 200 < 0.99

@@ -13,7 +13,7 @@ def test_every_id_is_scored_once_and_in_order(n, n_ctx, stride):
     windows = list(every_id(ids, 0, n_ctx, stride))
 
     assert [id for w in windows for id in w.ids[w.first :]] == ids
-    assert all(1 <= w.first and len(w.ids) - 1 <= n_ctx for w in windows)
+    assert all(w.first >= 1 and len(w.ids) - 1 <= n_ctx for w in windows)
 
 
 @pytest.mark.parametrize(("n", "n_ctx", "stride"), CASES)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Measure how well a model predicts a text.")
 @click.option("--protocol", "name", default="text", show_default=True, help="How to measure; --list shows all.")
-@click.option("--data", type=click.Path(path_type=Path), help="The text; without it, fetched from the hub if it is there.")
+@click.option("--data", type=click.Path(path_type=Path), help="The text; without it, fetched from the hub.")
 @model_options
 @click.option("--stride", type=int, help="Tokens from one window to the next.  [the protocol's]")
 @click.option("--batch-size", type=int, default=4, show_default=True, help="Windows read together.")
@@ -59,7 +59,7 @@ def measure(protocol: "Protocol", said: dict[str, Any]) -> "Result":
     text = read(protocol.source, said["data"], offline=said["offline"])
     model = load_model(said)
     if model.tokenizer is None:
-        raise InputError("this model has no tokenizer, so no text can be measured; put its vocab.json and merges.txt there")
+        raise InputError("this model has no tokenizer, so no text can be measured; it needs vocab.json and merges.txt")
     options = Options(said["batch_size"], said["stride"], said["limit"], said["state"])
     with progress_bar(protocol) as progress:
         return evaluate(
@@ -75,4 +75,5 @@ def check_expected(result: "Result", protocol: "Protocol", expect: float, within
     figure = result.figure(protocol.measure)
     value = float("nan") if figure is None else figure.value
     if not abs(value - expect) <= within:
-        raise EvaluationFailure(f"{UNITS[protocol.measure]} is {value:.5g}, expected was {expect:.5g} within {within:g}")
+        unit = UNITS[protocol.measure]
+        raise EvaluationFailure(f"{unit} is {value:.5g}, expected was {expect:.5g} within {within:g}")

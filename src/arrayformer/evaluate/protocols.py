@@ -1,4 +1,4 @@
-"""The protocols by name. Each says exactly what is read, what is scored, and which published figure it stands beside."""
+"""The protocols by name. Each says what is read, what is scored, and which published figure it stands beside."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -97,14 +97,14 @@ def wikitext103(text: Text, tokenizer: Tokenizer, n_ctx: int, stride: int) -> Ta
     return Task(windows, sum(map(len, encoded)), sum(map(wikitext.count_words, pages)), n_bytes, notes)
 
 
-def lambada_token(text: Text, tokenizer: Tokenizer, n_ctx: int, stride: int) -> Task:  # noqa: ARG001 one window each
+def lambada_token(text: Text, tokenizer: Tokenizer, n_ctx: int, stride: int) -> Task:
     """The last token of each passage, given all before it."""
     encoded = [tokenizer.encode(passage)[-n_ctx - 1 :] for passage in lambada.passages(text.text)]
     windows = [Window(tuple(ids), len(ids) - 1) for ids in encoded if len(ids) > 1]
     return Task(windows, sum(map(len, encoded)))
 
 
-def lambada_word(text: Text, tokenizer: Tokenizer, n_ctx: int, stride: int) -> Task:  # noqa: ARG001 one passage each
+def lambada_word(text: Text, tokenizer: Tokenizer, n_ctx: int, stride: int) -> Task:
     """The last word of each passage, given all before it."""
     items = []
     for passage in lambada.passages(text.text):
@@ -115,8 +115,10 @@ def lambada_word(text: Text, tokenizer: Tokenizer, n_ctx: int, stride: int) -> T
 
 WIKI_TEST = Source(
     "wiki.test.raw of WikiText-2 (WikiText-103 has the same test text)",
-    "get wikitext-2-raw-v1.zip from https://huggingface.co/datasets/ggml-org/ci and pass --data with it or with its wiki.test.raw",
-    1_290_590, "sha256:173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08", "wikitext-2-raw/wiki.test.raw",
+    "get wikitext-2-raw-v1.zip from https://huggingface.co/datasets/ggml-org/ci "
+    "and pass --data with it or with its wiki.test.raw",
+    1_290_590, "sha256:173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08",
+    "wikitext-2-raw/wiki.test.raw",
     Hub("ggml-org/ci", "927b3642933080f1b0e811e2f916e14c292992f9", "wikitext-2-raw-v1.zip"),
 )  # fmt: skip
 LAMBADA_TEST = Source(
@@ -163,13 +165,13 @@ PROTOCOLS = {
             f"moved back to be full. {_ROLLING}. The loss is divided by the words before detokenization.",
             "word_perplexity", WIKI_TEST, wikitext103, column="wikitext103", known=True,
             published=(
-                Published("37.37", "124M", "lm-eval's wikitext task, with its own detokenizer", "huggingface/transformers#13761"),
+                Published("37.37", "124M", "lm-eval's task and detokenizer", "huggingface/transformers#13761"),
             ),
         ),
         Protocol(
             "lambada-token", "LAMBADA, accuracy on the last BPE token",
-            "OpenAI's lambada_test.jsonl. The last token of each passage, given all before it, is a hit where it is the "
-            "likeliest. The last token is often only the end of the last word, which makes it easier than the word.",
+            "OpenAI's lambada_test.jsonl. The last token of each passage, given all before it, is a hit where it is "
+            "the likeliest. It is often only the end of the last word, which makes this easier than the word.",
             "accuracy", LAMBADA_TEST, lambada_token, column="lambada_acc", known=True,
             published=(
                 Published("46.67", "124M", "", "huggingface/transformers#13761"),
@@ -178,20 +180,22 @@ PROTOCOLS = {
         ),
         Protocol(
             "lambada-word", "LAMBADA, accuracy on the last word, stop words left out",
-            "OpenAI's lambada_test.jsonl. After all but the last word the model writes three tokens, each the likeliest "
-            "that is not a stop word; the first word of them is a hit where it equals the last word.",
+            "OpenAI's lambada_test.jsonl. After all but the last word the model writes three tokens, each the "
+            "likeliest that is not a stop word; the first word of them is a hit where it equals the last word.",
             "accuracy", LAMBADA_TEST, lambada_word, column="lambada_acc",
-            published=(Published("41.98", "124M", "another list of stop words", "cybertronai/bflm eval_lambada_slow.py"),),
+            published=(
+                Published("41.98", "124M", "another list of stop words", "cybertronai/bflm eval_lambada_slow.py"),
+            ),
         ),
         Protocol(
             "text8", "text8, bits per character",
-            f"The last 5,000,000 bytes of text8 as they are, in windows of the context with an equal stride. {_ROLLING}.",
+            f"The last 5,000,000 bytes of text8, in windows of the context with an equal stride. {_ROLLING}.",
             "bits_per_byte", TEXT8, whole_text, column="text8",
             published=(Published("2.29", "124M", "", "huggingface/transformers#13786"),),
         ),
         Protocol(
             "enwik8", "enwik8, bits per byte",
-            f"The last 5,000,000 bytes of enwik8 as they are, in windows of the context with an equal stride. {_ROLLING}.",
+            f"The last 5,000,000 bytes of enwik8, in windows of the context with an equal stride. {_ROLLING}.",
             "bits_per_byte", ENWIK8, whole_text, column="enwik8",
             published=(Published("2.23", "124M", "", "huggingface/transformers#13786"),),
         ),

@@ -67,7 +67,8 @@ class Result:
             return None
         if measure == "accuracy":
             return Figure(totals.accuracy, totals.accuracy_error)
-        per = {"token_perplexity": self.n_scored, "word_perplexity": self.n_words, "bits_per_byte": self.n_bytes}[measure]
+        counts = {"token_perplexity": self.n_scored, "word_perplexity": self.n_words, "bits_per_byte": self.n_bytes}
+        per = counts[measure]
         if not per or not totals.loss:
             return None
         share = self.n_scored / per  # tokens per token, word or byte
@@ -121,7 +122,7 @@ def standing(result: Result, protocol: Protocol) -> list[str]:
         return [f"Not comparable: only {result.totals.windows:,} of {result.windows:,} windows were scored."]
     size = result.size()
     if size is None:
-        return [f"Not comparable with {column.title} in the paper's Table 3: this model has none of OpenAI's four shapes."]
+        return [f"Not comparable with {column.title} in Table 3: this model has none of the paper's four shapes."]
     said = [
         f"Paper, Table 3, {column.title} ({column.measure}), {PAPER_NAMES[size]}: {column.figure(size)}.",
         *(f"Published: {p.figure} ({', '.join(filter(None, (p.size, p.how, p.source)))})." for p in protocol.published),

@@ -80,7 +80,7 @@ def advance(
     score: Callable[[Any], list[Outcome]], items: Sequence[Any], result: Result, options: Options,
     run: dict[str, Any], progress: Progress | None,
 ) -> Result:  # fmt: skip
-    """Score what `result` has not yet, writing the state every few seconds and whenever the run ends, however it ends."""
+    """Score what `result` has not yet, writing the state every few seconds and however the run ends."""
     saved, began = time.monotonic(), time.monotonic()
     try:
         while result.totals.windows < len(items):

@@ -16,7 +16,7 @@ LOGIT_BYTES = 1 << 28
 
 
 def losses(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """logits [..., n_vocab], targets [...] int -> (-ln p of each target [...], whether it is the likeliest [...] int)"""
+    """logits [..., n_vocab], targets [...] int -> (-ln p of each target [...], 1 where it is the likeliest [...])"""
     xp = array_namespace(logits)
     highest = xp.max(logits, axis=-1, keepdims=True)
     total = xp.log(xp.sum(xp.exp(logits - highest), axis=-1, keepdims=True))
@@ -41,7 +41,8 @@ class WindowScorer:
     def __call__(self, windows: Sequence[Window]) -> list[Outcome]:
         """One Outcome for each window. Raises NumericError where logits are not finite."""
         loss, hit = self.per_id(windows)
-        return [Outcome(w.n_scored, float(np.sum(l)), int(np.sum(h))) for w, l, h in zip(windows, loss, hit, strict=True)]
+        sums = ((float(np.sum(a)), int(np.sum(b))) for a, b in zip(loss, hit, strict=True))
+        return [Outcome(w.n_scored, *both) for w, both in zip(windows, sums, strict=True)]
 
     def per_id(self, windows: Sequence[Window]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """For each window, the loss of each scored id (float64) and whether it was the likeliest (int64)."""
@@ -53,13 +54,14 @@ class WindowScorer:
         loss, hit = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         scored = [row[: w.n_scored] for w, row in zip(windows, loss.astype(np.float64), strict=False)]
         if not all(np.all(np.isfinite(row)) for row in scored):
-            raise NumericError("a logit is not finite: the weights hold NaN or overflow in this dtype; try --dtype float32")
+            raise NumericError("a logit is not finite: the weights hold NaN or overflow in this dtype")
         return scored, [row[: w.n_scored] for w, row in zip(windows, hit, strict=False)]
 
     def _part(self, rows: Sequence[Window | None], start: int) -> tuple[np.ndarray, np.ndarray]:
         """Losses and hits [batch, chunk] of the scored ids from `start` on; padding holds what it holds."""
         backend = self.engine.backend
-        spans = [(w.first - 1 + start, min(w.first - 1 + start + self.chunk, len(w.ids) - 1)) if w else (0, 0) for w in rows]
+        begins = [w.first - 1 + start if w else 0 for w in rows]
+        spans = [(a, min(a + self.chunk, len(w.ids) - 1) if w else 0) for w, a in zip(rows, begins, strict=True)]
         logits = self.context.read([w.ids[a:b] if w else () for w, (a, b) in zip(rows, spans, strict=True)], every=True)
         targets = np.zeros(logits.shape[:2], dtype=np.int64)
         for row, (w, (a, b)) in enumerate(zip(rows, spans, strict=True)):

@@ -38,7 +38,8 @@ def load_state(path: Path, run: dict[str, Any]) -> State:
     if differing := sorted(k for k in run.keys() | before.keys() if run.get(k) != before.get(k)):
         key = differing[0]
         raise DataFileError(
-            f"{path} belongs to another run: {key} was {before.get(key)!r}, is {run.get(key)!r}; delete it or name another"
+            f"{path} belongs to another run: {key} was {before.get(key)!r}, is {run.get(key)!r}; "
+            "delete it or name another"
         )
     return State(run, totals)
 

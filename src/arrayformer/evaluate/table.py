@@ -1,4 +1,7 @@
-"""The part of docs/evaluation.md that follows from the registry. `python -m arrayformer.evaluate.table docs/evaluation.md`"""
+"""The part of docs/evaluation.md that follows from the registry.
+
+`python -m arrayformer.evaluate.table docs/evaluation.md` writes it anew.
+"""
 
 import sys
 from collections.abc import Iterator

@@ -32,7 +32,7 @@ def likeliest(logits: Array, skipped: Array) -> tuple[Array, Array]:
 
 
 class WordScorer:
-    """Has the model write up to three tokens after each passage, none of them a stop word, and compares the first word."""
+    """Has the model write three tokens after each passage, none of them a stop word; the first word of them counts."""
 
     def __init__(self, engine: Engine, batch: int, capacity: int, tokenizer: Tokenizer) -> None:
         self.engine = engine
