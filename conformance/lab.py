@@ -193,20 +193,10 @@ class Lab:
         t, v = far.index
         raise Problem(
             f"{where}position {first + t}: the logit of id {v} is {far.got:.9g}, the oracle says {far.expected:.9g}: "
-            f"D = {far.size:.3g}, R = {ratio:.3g} (limit {highest:g}), O = {shift:.3g} u"
-            + self.looks_like(far.size),
+            f"D = {far.size:.3g}, R = {ratio:.3g} (limit {highest:g}), O = {shift:.3g} u",
             probe=name, ids=list(ids), position=int(first + t), id=int(v), got=far.got, expected=far.expected,
             D=far.size, R=ratio,
         )  # fmt: skip
-
-    def looks_like(self, size: float) -> str:
-        """Which precision an error of that size belongs to, if a float32 backend made it."""
-        if self.backend.precision != "float32":
-            return ""
-        for precision, low, high in (("TF32 or float16", 2e-3, 5e-2), ("bfloat16", 5e-2, 0.5)):
-            if low < size < high:
-                return f"; an error of this size is what {precision} products give"
-        return ""
 
     def require(self, condition: bool, message: str, **facts: Any) -> None:
         """Raises Problem unless `condition`."""

@@ -21,7 +21,7 @@ LEVELS = (
     "default model and generation",
     "resources",
 )
-MODULES = ("numerics",)
+MODULES = ("functions", "operations", "numerics", "causality")
 
 CaseFunction = Callable[..., None]
 
