@@ -82,9 +82,9 @@ def _status(error: BaseException) -> int | None:
 
 def _explain_status(status: int, error: BaseException) -> str:
     if status == 401:
-        return "there is no such repository, or it is private (401); check the name, or set HF_TOKEN to a token that may read it"
+        return "there is no such repository, or it is private (401); check the name, or set HF_TOKEN"
     if status == 403:
-        return "access is refused (403); accept its terms on its page, and set HF_TOKEN to a token that may read it"
+        return "access is refused (403); accept the terms on the repository's page, and set HF_TOKEN"
     if status == 404:
         what = "revision" if "Revision" in type(error).__name__ else "repository or file"
         return f"there is no such {what} (404)"

@@ -1,7 +1,8 @@
 """What is in the hub's cache, and what of it was checked: a record per commit, beside the library's own files.
 
-The library's cache has a directory per repository: `blobs/` with the contents, `snapshots/<commit>/` with links to
-them, `refs/<branch>` with commits. The record is `arrayformer/<commit>.json` there: name -> digest, size, time of change.
+The library's cache has a directory per repository: `blobs/` with the contents, `snapshots/<commit>/` with links
+to them, `refs/<branch>` with commits. The record is `arrayformer/<commit>.json` there: name -> digest, size, time of
+change.
 """
 
 import hashlib

@@ -31,8 +31,8 @@ def resolve_model(
 ) -> Path:
     """The directory that `read_checkpoint` reads for a model's name.
 
-    model       "fable" (in the package); a directory; one of OpenAI's sizes, "124M", "355M", "774M", "1558M" (a directory
-                of that name in `models_dir`, else the hub's copy); or a hub id, "owner/name"
+    model       "fable" (in the package); a directory; one of OpenAI's sizes, "124M", "355M", "774M", "1558M" (the
+                directory of that name in `models_dir`, else the hub's copy); or a hub id, "owner/name"
     revision    which state of a hub's repository: a commit, a branch or a tag (its main branch)
     offline     whether to open no connection and take what was fetched before
     models_dir  where directories in OpenAI's form lie, as picoGPT keeps them
@@ -69,5 +69,5 @@ def _check_hub_id(name: str) -> None:
         raise ModelFileError(f"{name}: is a file; pass the directory it lies in")
     known = ", ".join([FABLE, *HUB_IDS])
     raise ModelFileError(
-        f"no model {name[:200]!r}: no such directory, none of {known}, and not a hub id, which is of the form owner/name"
+        f"no model {name[:200]!r}: no such directory, none of {known}, and no hub id, which has the form owner/name"
     )

@@ -25,7 +25,7 @@ ITEM_SIZES = {
 
 # GPT-2 1558M has 580 tensors in a header of 60 KB.
 MAX_HEADER = 4 << 20
-MAX_TENSORS = 20_000
+MAX_TENSORS = 10_000
 MAX_NAME = 200
 
 
