@@ -1,23 +1,28 @@
 """What `Tokenizer.explain` returns, and its rendering as text."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Piece:
+class Merge(NamedTuple):
+    """One merge that was applied: its rank in the table, and the tokens after it."""
+
+    rank: int
+    tokens: list[str]
+
+
+class Piece(NamedTuple):
     """One piece of the text on its way to ids."""
 
     text: str
     printable: str
     """Its bytes in the printable alphabet."""
-    merges: list[tuple[int, list[str]]]
-    """(rank of the merge, the tokens after it), in the order in which they were applied."""
+    merges: list[Merge]
+    """In the order in which they were applied."""
     tokens: list[str]
     ids: list[int]
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(NamedTuple):
     """Every stage of a text on its way to ids."""
 
     text: str

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from arrayformer.core.errors import TokenizerError
 from arrayformer.tokenizer.alphabet import PRINTABLE
@@ -76,27 +77,37 @@ def _load_single(path: Path) -> Tokenizer:
         raise TokenizerError(f"{path}: {error}") from None
 
 
-def read_merges(path: Path) -> tuple[list[tuple[str, str]], int]:
-    """The merges of a `merges.txt` or `vocab.bpe`, and the number of the line on which the first one stands.
+class Merges(NamedTuple):
+    """What a file of merges holds."""
+
+    pairs: list[tuple[str, str]]
+    first_line: int
+    """The number of the line on which the first pair stands."""
+
+
+def read_merges(path: Path) -> Merges:
+    """Read a `merges.txt` or `vocab.bpe`.
 
     One merge a line: two tokens and one space between. Line 1 may be a `#version` line; lines may end in CRLF.
     Raises TokenizerError with the number of the first line that is something else.
     """
-    lines = read_text(path).replace("\r\n", "\n").split("\n")
-    first = 1 if lines[0].startswith("#version") else 0
-    if lines[-1] == "":
-        lines.pop()
-    merges = []
-    for number, line in enumerate(lines[first:], first + 1):
-        left, _, right = line.partition(" ")
-        if not left or not right or " " in right or "\t" in line or "\r" in line:
-            raise TokenizerError(
+    lines = read_text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    first_line = 2 if lines[0].startswith("#version") else 1
+    del lines[: first_line - 1]
+    fields = list(map(str.split, lines))
+    if set(map(len, fields)) != {2} or list(map(" ".join, fields)) != lines:
+        raise _first_bad_line(path, lines, first_line)
+    return Merges([(left, right) for left, right in fields], first_line)
+
+
+def _first_bad_line(path: Path, lines: list[str], first_line: int) -> TokenizerError:
+    for number, line in enumerate(lines, first_line):
+        fields = line.split()
+        if len(fields) != 2 or " ".join(fields) != line:
+            return TokenizerError(
                 f"{path}: line {number}: a merge is two tokens with one space between, not {line[:60]!r}"
             )
-        merges.append((left, right))
-    if not merges:
-        raise TokenizerError(f"{path}: there is not one merge in it; is the file complete?")
-    return merges, first + 1
+    return TokenizerError(f"{path}: there is not one merge in it; is the file complete?")
 
 
 def _special_in(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> dict[str, int]:

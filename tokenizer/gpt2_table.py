@@ -1,9 +1,12 @@
 """GPT-2's own tokenizer, from the table in the package."""
 
+import operator
 from functools import cache
-from importlib.resources import files
+from itertools import starmap
+from pathlib import Path
 
 from arrayformer.tokenizer.alphabet import BYTE_ORDER, PRINTABLE
+from arrayformer.tokenizer.files import read_merges
 from arrayformer.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
 
@@ -13,8 +16,7 @@ def gpt2_tokenizer() -> Tokenizer:
 
     The ids follow from the merge table: the bytes in the order of the alphabet, the merges in theirs, `<|endoftext|>`.
     """
-    table = files("arrayformer.tokenizer").joinpath("gpt2", "vocab.bpe").read_text(encoding="utf-8")
-    merges = [(left, right) for left, _, right in (line.partition(" ") for line in table.splitlines()[1:])]
-    tokens = [PRINTABLE[byte] for byte in BYTE_ORDER] + [left + right for left, right in merges]
-    vocab = {token: id for id, token in enumerate(tokens)}
-    return Tokenizer(vocab, merges, {END_OF_TEXT: len(vocab)})
+    merges = read_merges(Path(__file__).with_name("gpt2") / "vocab.bpe").pairs
+    tokens = [PRINTABLE[byte] for byte in BYTE_ORDER] + list(starmap(operator.add, merges))
+    vocab = dict(zip(tokens, range(len(tokens)), strict=True))
+    return Tokenizer(vocab, merges, {END_OF_TEXT: len(vocab)}, ignore_merges=True)

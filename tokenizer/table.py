@@ -1,9 +1,11 @@
 """Does a table hold together? Everything a vocabulary and its merges must fulfil is checked here, once."""
 
+import operator
 from collections.abc import Mapping, Sequence
 
 from arrayformer.core.errors import TokenizerError
 from arrayformer.tokenizer.alphabet import PRINTABLE
+from arrayformer.tokenizer.merge import Ranks
 
 MAX_VOCAB = 1_000_000
 """More entries than any vocabulary in use; a file that claims more is not one."""
@@ -60,7 +62,8 @@ def _check_ids(table: Mapping[str, int]) -> None:
 
 
 def _check_characters(table: Mapping[str, int], special_tokens: Mapping[str, int]) -> None:
-    foreign = set("".join(token for token in table if token not in special_tokens)).difference(PRINTABLE)
+    foreign = set("".join(table)).difference(PRINTABLE)
+    foreign &= set("".join(token for token in table if token not in special_tokens)) if foreign else foreign
     if foreign:
         character = min(foreign)
         token = next(token for token in table if character in token and token not in special_tokens)
@@ -73,18 +76,32 @@ def _check_characters(table: Mapping[str, int], special_tokens: Mapping[str, int
             raise TokenizerError(f"the special token {token[:60]!r} holds a lone surrogate, which is no text")
 
 
-def check_merges(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
-    """Raises MergeError where a merge stands twice, or one of its parts or its result is not in `vocab`."""
+def number_merges(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> tuple[Ranks, list[int]]:
+    """The merges in ids: the rank of each pair, and the id that each rank makes.
+
+    Raises MergeError where a merge stands twice, or one of its parts or its result is not in `vocab`.
+    """
+    lefts = [left for left, _ in merges]
+    rights = [right for _, right in merges]
+    try:
+        numbered = list(map(vocab.__getitem__, lefts)), list(map(vocab.__getitem__, rights))
+        results = list(map(vocab.__getitem__, map(operator.add, lefts, rights)))
+    except KeyError:
+        raise _first_fault(vocab, merges) from None
+    ranks = dict(zip(zip(*numbered, strict=True), range(len(merges)), strict=True))
+    if len(ranks) < len(merges):
+        raise _first_fault(vocab, merges)
+    return ranks, results
+
+
+def _first_fault(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> MergeError:
     seen: set[tuple[str, str]] = set()
-    for place, pair in enumerate(merges, 1):
-        left, right = pair
-        if left not in vocab or right not in vocab or left + right not in vocab:
-            lost = next(token for token in (left, right, left + right) if token not in vocab)
-            raise MergeError(place, f"{_shown(pair)} needs {lost[:60]!r}, which is not in the vocabulary")
-        if pair in seen:
-            raise MergeError(place, f"{_shown(pair)} stands in the table twice")
-        seen.add(pair)
-
-
-def _shown(pair: tuple[str, str]) -> str:
-    return repr(f"{pair[0][:60]} {pair[1][:60]}")
+    for place, (left, right) in enumerate(merges, 1):
+        shown = repr(f"{left[:60]} {right[:60]}")
+        lost = [token for token in (left, right, left + right) if token not in vocab]
+        if lost:
+            return MergeError(place, f"{shown} needs {lost[0][:60]!r}, which is not in the vocabulary")
+        if (left, right) in seen:
+            return MergeError(place, f"{shown} stands in the table twice")
+        seen.add((left, right))
+    raise AssertionError("no merge is at fault")
