@@ -39,7 +39,7 @@ class NumpyBackend(Backend):
         return np.zeros(shape, dtype=self.dtype)
 
     def place(self, params: Params, *, owned: bool = False) -> Params:
-        """The weights in this backend's dtype and layout; of a tree given away, each array is let go as it is copied."""
+        """The weights in this backend's dtype and layout; arrays given away are used where they have both already."""
         placed: Params = map_params(lambda path, x: self._laid_out(path, x, owned), params)
         return placed
 

@@ -32,11 +32,11 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
     def some(part: slice) -> None:
         piece = flat[part]
-        z = piece * piece
-        z *= 0.044715 * slope
-        z += slope
-        z *= piece
         with np.errstate(over="ignore"):  # exp() is infinite where gelu is -0
+            z = piece * piece
+            z *= 0.044715 * slope
+            z += slope
+            z *= piece
             np.exp(z, out=z)
         z += 1.0
         piece /= z
@@ -51,7 +51,8 @@ def gelu_erf(x: np.ndarray) -> np.ndarray:
     flat = x.reshape(-1)
 
     def some(part: slice) -> None:
-        flat[part] = ops.gelu_erf(flat[part])
+        with np.errstate(over="ignore"):
+            flat[part] = ops.gelu_erf(flat[part])
 
     spread(some, pieces(flat.size, PIECE // 8))
     return x
@@ -81,23 +82,24 @@ def layer_norm(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float = 1e-5) -
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`ops.linear` as one matrix product, whatever the shape of `x`."""
-    y = x.reshape(-1, x.shape[-1]) @ w
+    y: np.ndarray = x.reshape(-1, x.shape[-1]) @ w
     y += b
-    return y.reshape(*x.shape[:-1], w.shape[1])
+    return y.reshape((*x.shape[:-1], w.shape[1]))
 
 
 def unembed(x: np.ndarray, wte: np.ndarray) -> np.ndarray:
     """`ops.unembed` as one matrix product, whatever the shape of `x`."""
     y: np.ndarray = x.reshape(-1, x.shape[-1]) @ wte.T
-    return y.reshape(*x.shape[:-1], wte.shape[0])
+    return y.reshape((*x.shape[:-1], wte.shape[0]))
 
 
 def embed(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """`ops.embed`, on a table of either order without a copy of it."""
     if table.flags.c_contiguous:
-        return table[ids]
+        rows: np.ndarray = table[ids]
+        return rows
     columns = table.T.take(ids.reshape(-1), axis=1)  # [n_embd, n]
-    return columns.T.reshape(*ids.shape, table.shape[1])
+    return np.ascontiguousarray(columns.T).reshape(*ids.shape, table.shape[1])
 
 
 def causal_attention(
@@ -111,7 +113,7 @@ def causal_attention(
     in_order = slot.ndim == 1 and not (slot - np.arange(slot.size)).any()
     if tap is not ops.untouched or not in_order or (upcast and q.dtype != np.float32):
         how: dict[str, Any] = {"scale": scale, "upcast": upcast, "tap": tap}
-        plain: np.ndarray = ops.causal_attention(q, k, v, position, slot, **how)  # type: ignore[assignment, arg-type]
+        plain: np.ndarray = ops.causal_attention(q, k, v, position, slot, **how)
         return plain
     q = q * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if q.shape[-2] == 1 or q.size // q.shape[-1] * k.shape[-2] <= AT_ONCE:
@@ -144,9 +146,10 @@ def blockwise(q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray)
     out = np.empty(q.shape, dtype=q.dtype)
     where = np.broadcast_to(position, (*q.shape[:-3], q.shape[-2]))
 
-    def some(part: tuple[tuple[int, ...], slice]) -> None:
+    def some(part: tuple[tuple[Any, ...], slice]) -> None:
         head, block = part
-        out[*head, block] = visible(q[*head, None, block], k[*head, None], v[*head, None], where[*head[:-1], block])[0]
+        one = visible(q[head][None, block], k[head][None], v[head][None], where[head[:-1]][block])
+        out[head][block] = one[0]
 
     blocks = reversed(pieces(q.shape[-2], QUERIES))  # the longest first, so that the threads end together
     heads = list(np.ndindex(*q.shape[:-2]))
@@ -154,7 +157,7 @@ def blockwise(q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray)
     return out
 
 
-def write(old: np.ndarray, new: np.ndarray, position: np.ndarray, slot: np.ndarray) -> np.ndarray:  # noqa: ARG001
+def write(old: np.ndarray, new: np.ndarray, position: np.ndarray, slot: np.ndarray) -> np.ndarray:
     """`ops.write`, in place."""
     capacity = old.shape[2]
     for row, start in enumerate(position[:, 0].tolist()):
