@@ -137,10 +137,10 @@ class JaxBackend(Backend):
             return 1
         return min(limit, max(SMALLEST_BUCKET, 1 << (n - 1).bit_length()))
 
-    def _native_for(self, host: np.ndarray, dtype: str | None) -> np.dtype[Any]:
+    def _native_for(self, host: np.ndarray, dtype: str | None) -> Any:
         if dtype is not None:
             return np.dtype(self.native(dtype))
-        native: Any = self.index_dtype if np.issubdtype(host.dtype, np.integer) else host.dtype.newbyteorder("=")
+        native = self.index_dtype if np.issubdtype(host.dtype, np.integer) else host.dtype.newbyteorder("=")
         return np.dtype(native)
 
     def _put(self, host: np.ndarray, path: str | None) -> Array:

@@ -29,7 +29,8 @@ class Report:
 
     state      "works", "unavailable" (its own reason is in `error`) or "broken"
     step       where it stopped, or "done"
-    lacks      functions of the standard that the graph calls and its namespace has not
+    needs      how many functions and methods of the standard the graph calls
+    lacks      which of them its namespace and its arrays have not
     changed    settings of the whole process it changed
     output     what it wrote while it was tried, standard output and error together
     """
@@ -47,6 +48,7 @@ class Report:
     devices: list[str] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
     capabilities: dict[str, Any] = field(default_factory=dict)
+    needs: int = 0
     lacks: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     output: str = ""
@@ -114,6 +116,7 @@ def try_out(name: str, create: bool) -> Iterator[dict[str, Any]]:
     if create:
         yield {"step": "creating the backend"}
         backend = get_backend(name)
+        yield {"step": "making an array"}
         yield {"step": "computing", **describe(backend)}
         compute(backend)
     yield {"step": "done", "state": "works", "changed": [n for n, v in settings().items() if before[n] != v]}
@@ -121,15 +124,19 @@ def try_out(name: str, create: bool) -> Iterator[dict[str, Any]]:
 
 def describe(backend: Any) -> dict[str, Any]:
     """What the backend says of itself."""
-    from arrayformer.core.array_api import functions
+    import numpy as np
 
+    from arrayformer.core.array_api import functions, methods
+
+    x = backend.asarray(np.zeros(1, dtype=np.float32), backend.dtype)
     flags = ("consumes_cache", "compiles", "deterministic", "batch_invariant")
     claims = {n: getattr(backend, n) for n in flags} | {"precision": backend.precision}
     return {
         "library": f"{backend.library} {backend.version()}", "device": str(backend.device),
         "devices": [str(d) for d in backend.devices()], "dtypes": list(backend.dtypes),
         "capabilities": claims | {"overrides": sorted(backend.overrides)},
-        "lacks": [f for f in functions() if not hasattr(backend.xp, f)],
+        "needs": len(functions()) + len(methods()),
+        "lacks": [f for f in functions() if not hasattr(backend.xp, f)] + [m for m in methods() if not hasattr(x, m)],
     }  # fmt: skip
 
 

@@ -48,7 +48,9 @@ class TorchBackend(Backend):
     def overrides(self) -> Mapping[str, Callable[..., Any]]:
         """PyTorch's fused functions; in-place writes where they need not wait for the device."""
         own: list[Callable[..., Any]] = [gelu, gelu_erf, layer_norm, linear, unembed, causal_attention, embed, top_k]
-        own += [put_rows, functional.relu, functional.silu] + [write] * (self.device == "cpu")
+        own.extend((put_rows, functional.relu, functional.silu))
+        if self.device == "cpu":
+            own.append(write)
         return {f.__name__: f for f in own}
 
     def asarray(self, host: np.ndarray, dtype: str | None = None) -> Tensor:
@@ -140,8 +142,8 @@ def causal_attention(
         k, v, slot = k[..., :used, :], v[..., :used, :], slot[..., :used]
     mask = position[..., None, :, None] >= slot[..., None, None, :]
     mask = mask if q.ndim == mask.ndim else mask[..., 0, :, :]
-    out = functional.scaled_dot_product_attention(q.to(k.dtype), k, v, attn_mask=mask, scale=scale)
-    return Tensor.to(out, q.dtype)
+    out: Tensor = functional.scaled_dot_product_attention(q.to(k.dtype), k, v, attn_mask=mask, scale=scale)
+    return out.to(q.dtype)
 
 
 def embed(table: Tensor, ids: Tensor) -> Tensor:

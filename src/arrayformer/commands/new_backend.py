@@ -1,0 +1,128 @@
+"""`arrayformer new-backend NAME`: the skeleton of a package that offers a backend."""
+
+from pathlib import Path
+
+import click
+
+from arrayformer.backends.discovery import BUILT_IN, NAME
+from arrayformer.core.errors import InputError
+
+PYPROJECT = """\
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "arrayformer-{dashed}"
+version = "0.1.0"
+description = "{name} as a backend of arrayformer"
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = ["arrayformer>=0.1"]
+
+[project.optional-dependencies]
+test = ["pytest>=9"]
+
+[project.entry-points.arrayformer]
+{name} = "arrayformer_{name}"
+
+[tool.setuptools]
+py-modules = ["arrayformer_{name}"]
+
+[tool.pytest.ini_options]
+testpaths = ["tests"]
+"""
+
+MODULE = '''\
+"""{name} as a backend of arrayformer."""
+
+import array_api_compat.numpy as xp  # put the namespace of your library here
+
+from arrayformer import hookimpl
+from arrayformer.backends.hookspecs import Register
+from arrayformer.core.backend import Backend
+
+
+class {title}Backend(Backend):
+    """What every attribute claims, the conformance suite tests: see arrayformer/core/backend.py."""
+
+    name = "{name}"
+    library = "numpy"  # the distribution whose version is reported
+    xp = xp
+    dtypes = ("float32",)
+
+
+@hookimpl
+def register_backends(register: Register) -> None:
+    """Offer the backend under the name of the entry point."""
+    register("{name}", {title}Backend)
+'''
+
+TEST = '''\
+"""Is the plugin found, and does its backend compute GPT-2?"""
+
+from arrayformer.backends.registry import get_backend, list_backends
+from arrayformer.conformance import ConformanceSuite
+
+
+def test_the_plugin_is_installed():
+    assert "{name}" in [info.name for info in list_backends()]
+    assert get_backend("{name}").name == "{name}"
+
+
+class TestConformance(ConformanceSuite):
+    backend = "{name}"
+'''
+
+README = """\
+# arrayformer-{dashed}
+
+{name} as a backend of [arrayformer](https://pypi.org/project/arrayformer/).
+
+```
+pip install -e '.[test]'
+arrayformer plugins --check {name}
+pytest
+arrayformer generate --backend {name} "Once upon a time"
+```
+"""
+
+FILES = {
+    "pyproject.toml": PYPROJECT,
+    "arrayformer_{name}.py": MODULE,
+    "tests/test_{name}.py": TEST,
+    "README.md": README,
+}
+
+
+@click.command(short_help="Write the skeleton of a backend package.")
+@click.argument("name")
+@click.option(
+    "--into", type=click.Path(path_type=Path), help="The directory to write.  [arrayformer-NAME, here]"
+)  # fmt: skip
+def command(name: str, into: Path | None) -> None:
+    """Write an installable package that offers the backend NAME, with tests. They pass: it starts as NumPy."""
+    name = name.replace("-", "_")
+    if name in BUILT_IN or not NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot be the name of a backend: lower-case letters, digits and _, a letter first, "
+            f"and none of {', '.join(BUILT_IN)}"
+        )
+    folder = into or Path(f"arrayformer-{name.replace('_', '-')}")
+    for path in skeleton(name, folder):
+        click.echo(path)
+    click.echo(f"\nnext: cd {folder} && pip install -e '.[test]' && pytest", err=True)
+
+
+def skeleton(name: str, folder: Path) -> list[Path]:
+    """Write the files. Raises InputError, before anything is written, where the directory holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists already and nothing is overwritten: choose another with --into")
+    says = {"name": name, "dashed": name.replace("_", "-"), "title": name.title().replace("_", "")}
+    written = []
+    for template, text in FILES.items():
+        path = folder / template.format(**says)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(**says))
+        written.append(path)
+    return written
