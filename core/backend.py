@@ -90,7 +90,7 @@ class Backend:
 
         In `dtype` if given; else integers get the default integer dtype and others keep theirs.
         """
-        if dtype is None and np.issubdtype(host.dtype, np.integer):
+        if dtype is None and host.dtype.kind in "iu":
             native = self.index_dtype
         else:
             native = self.native(dtype or host.dtype.name)

@@ -1,6 +1,8 @@
 """One model's weights on one backend, and the contexts in which it reads."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -30,8 +32,17 @@ def run(
     return (logits if plan is None or draw is None else pick(logits, draw, plan, ops)), cache
 
 
+@contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Turns a library's MemoryError into a BackendError that says for what there was too little."""
+    try:
+        yield
+    except MemoryError as error:
+        raise BackendError(f"out of memory for {what}: use fewer rows at a time, or a shorter context") from error
+
+
 class Engine:
-    """One model's weights on one backend.
+    """One model's weights on one backend. Threads may share it: each step waits for the one before.
 
     config   sizes and switches
     params   the weights on the host, nested as `core.params.shapes(config)` says
@@ -44,6 +55,7 @@ class Engine:
         self.backend = backend
         self.ops = bind(config, backend.overrides)
         self.params = backend.place(params, owned=owned)
+        self.turn = threading.RLock()
         self._compiled: dict[Plan | None, Callable[..., Any]] = {}
 
     def step(self, plan: Plan | None) -> Callable[..., Any]:
@@ -93,7 +105,8 @@ class Context:
         self.engine = engine
         self.capacity = engine.backend.bucket(max(1, wanted), n_ctx)
         self.lengths = [0] * batch
-        self.cache = engine.empty_cache(batch, self.capacity)
+        with enough_memory(f"the keys and values of {batch} rows of {self.capacity} ids"):
+            self.cache = engine.empty_cache(batch, self.capacity)
 
     def read(self, rows: Sequence[Sequence[int]], *, every: bool = False, tap: Tap | None = None) -> Array:
         """Read the ids in `rows`, one list for each row of the context; a row may be empty.
@@ -106,7 +119,8 @@ class Context:
         """
         ids = self._check(rows)
         last = None if every else np.array([[max(0, len(row) - 1)] for row in ids])
-        logits = self._advance(ids, last, None, None, tap)
+        logits: Array = self._advance(ids, last, None, None, tap)
+        self._check_shape(logits.shape, (len(rows), logits.shape[1] if every else 1, self.engine.config.n_vocab))
         return logits if every else logits[:, 0, :]
 
     def draw(self, rows: Sequence[Sequence[int]], places: np.ndarray, draw: Draw, plan: Plan) -> Picked:
@@ -116,11 +130,7 @@ class Context:
         """
         picked: Picked = self._advance(self._check(rows), places, draw, plan)
         host = Picked(*(None if x is None else self.engine.backend.to_numpy(x) for x in picked[:4]), picked.seen)
-        if host.ids.shape != places.shape:
-            raise BackendError(
-                f"backend {self.engine.backend.name!r} drew ids of shape {host.ids.shape}, not {places.shape}; "
-                f"this is a fault of the backend: run arrayformer conformance {self.engine.backend.name}"
-            )
+        self._check_shape(host.ids.shape, places.shape)
         return host
 
     def fork(self) -> "Context":
@@ -166,6 +176,14 @@ class Context:
             check_context(length + len(row), self.capacity)
         return ids
 
+    def _check_shape(self, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        if got != wanted:
+            name = self.engine.backend.name
+            raise BackendError(
+                f"backend {name!r} returned an array of shape {got}, expected {wanted}\n"
+                f"  this is a fault of the backend; run: arrayformer conformance {name}"
+            )
+
     def _advance(
         self, rows: list[list[int]], only: np.ndarray | None, draw: Draw | None, plan: Plan | None,
         tap: Tap | None = None,
@@ -181,6 +199,7 @@ class Context:
         step = engine.step(plan) if tap is None else partial(
             run, config=engine.config, ops=engine.ops, plan=plan, tap=tap
         )  # fmt: skip
-        result, self.cache = step(engine.params, cache, backend.asarray(padded), places, draw)
+        with engine.turn, enough_memory(f"a step of {len(rows)} rows of {longest} ids"):
+            result, self.cache = step(engine.params, cache, backend.asarray(padded), places, draw)
         self.lengths = [length + len(ids) for length, ids in zip(self.lengths, rows, strict=True)]
         return result

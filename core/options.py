@@ -146,7 +146,7 @@ def plan_for(rows: Sequence[Sampling], n_vocab: int) -> Plan:
     reported = [s.logprobs for s in rows if s.logprobs is not None]
     return Plan(
         greedy=not warm,
-        k=candidates(max(ranks), n_vocab) if nucleus or any(k < n_vocab for k in ranks) else 0,
+        k=candidates(max(ranks), n_vocab) if any(k < n_vocab for k in ranks) else 0,
         nucleus=nucleus,
         min_p=any(s.min_p for s in warm),
         penalty=any(s.repetition_penalty != 1.0 for s in rows),
