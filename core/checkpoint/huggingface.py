@@ -18,6 +18,7 @@ from arrayformer.core.errors import ConfigError, ModelFileError
 from arrayformer.core.params import Params
 
 _PREFIX = "transformer."
+_BARE = ("wte.", "wpe.", "h.", "ln_f.")
 _HEAD = "lm_head.weight"
 _LEAF = {"g": "weight", "w": "weight", "b": "bias"}
 
@@ -68,12 +69,11 @@ def _open_file(directory: Path, name: str, stack: ExitStack) -> dict[str, Stored
 
 def _without_prefix(tensors: Mapping[str, Stored], directory: Path) -> dict[str, Stored]:
     """The tensors by name without `transformer.`, which all have or none, and without the masks."""
-    body = [name for name in tensors if name != _HEAD]
-    bare = [name for name in body if not name.startswith(_PREFIX)]
-    if bare and len(bare) < len(body):
-        prefixed = next(name for name in body if name.startswith(_PREFIX))
+    prefixed = [name for name in tensors if name.startswith(_PREFIX)]
+    bare = [name for name in tensors if name.startswith(_BARE)]
+    if prefixed and bare:
         raise ModelFileError(
-            f"{directory}: {shown(prefixed)!r} has the prefix {_PREFIX!r} and {shown(bare[0])!r} has not; "
+            f"{directory}: {shown(prefixed[0])!r} has the prefix {_PREFIX!r} and {shown(bare[0])!r} has not; "
             "all tensors have it or none"
         )
     named = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}

@@ -1,0 +1,194 @@
+"""The tensors of a file are held against the config, and read exactly."""
+
+import re
+
+import numpy as np
+import pytest
+from tests.checkpoint.model_files import CONFIG, PARAMS, TINY, named, write_model
+
+from arrayformer.core.checkpoint import read_checkpoint
+from arrayformer.core.errors import ModelFileError
+from arrayformer.core.params import map_params, random_params, walk
+
+UNTIED = CONFIG | {"tie_word_embeddings": False}
+HEAD = random_params(TINY, seed=8)["wte"]
+
+
+def changed(**changes):
+    """The sound tensors but for `changes`; None takes one away. Dots in names are written as __."""
+    tensors = named() | {name.replace("__", "."): x for name, x in changes.items()}
+    return {name: x for name, x in tensors.items() if x is not None}
+
+
+def spoilt(name, index, value, dtype=np.float32):
+    tensors = {key: x.astype(dtype) if dtype != "bfloat16" else bfloat16_bits(x) for key, x in named().items()}
+    tensors[name] = tensors[name].copy()
+    tensors[name][index] = value
+    return tensors
+
+
+def bfloat16_bits(x):
+    """The upper half of each float32, as uint16."""
+    return (x.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def assert_same(params, wanted):
+    for (path, x), (wanted_path, wanted_x) in zip(walk(params), walk(wanted), strict=True):
+        assert path == wanted_path
+        assert x.dtype == wanted_x.dtype
+        assert x.flags.writeable
+        np.testing.assert_array_equal(x, wanted_x, err_msg=path)
+
+
+@pytest.mark.parametrize("prefix", ["transformer.", ""])
+def test_weights_are_read_with_a_prefix_and_without(tmp_path, prefix):
+    config, params = read_checkpoint(write_model(tmp_path / "model", weights=named(prefix=prefix)))
+
+    assert config == TINY
+    assert_same(params, PARAMS)
+
+
+def test_float16_stays_float16(tmp_path):
+    halves = map_params(lambda _, x: x.astype(np.float16), PARAMS)
+
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(halves)))
+
+    assert_same(params, halves)
+
+
+def test_bfloat16_becomes_the_same_numbers_in_float32(tmp_path):
+    bits = map_params(lambda _, x: bfloat16_bits(x), PARAMS)
+
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(bits)))
+
+    assert_same(params, map_params(lambda _, x: (x.astype(np.uint32) << 16).view(np.float32), bits))
+
+
+def test_a_tensor_larger_than_a_chunk_is_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("arrayformer.core.checkpoint.weights.CHUNK", 16)
+    bits = map_params(lambda _, x: bfloat16_bits(x), PARAMS)
+
+    _, params = read_checkpoint(write_model(tmp_path / "a"))
+    _, widened = read_checkpoint(write_model(tmp_path / "b", weights=named(bits)))
+
+    assert_same(params, PARAMS)
+    assert_same(widened, map_params(lambda _, x: (x.astype(np.uint32) << 16).view(np.float32), bits))
+
+
+def test_mixed_dtypes_all_become_float32_with_a_warning(tmp_path):
+    half = PARAMS["wte"].astype(np.float16)
+    model = write_model(tmp_path / "model", weights=changed(transformer__wte__weight=half))
+
+    with pytest.warns(UserWarning, match="F16, F32; all become float32"):
+        _, params = read_checkpoint(model)
+
+    assert_same(params, PARAMS | {"wte": half.astype(np.float32)})
+
+
+def test_an_untied_head_is_read(tmp_path):
+    _, params = read_checkpoint(write_model(tmp_path / "model", UNTIED, changed(lm_head__weight=HEAD)))
+
+    assert_same(params, PARAMS | {"lm_head": HEAD})
+
+
+def test_a_tied_head_that_repeats_wte_is_dropped(tmp_path):
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=changed(lm_head__weight=PARAMS["wte"])))
+
+    assert_same(params, PARAMS)
+
+
+def test_a_tied_head_alone_serves_as_wte(tmp_path):
+    tensors = changed(transformer__wte__weight=None, lm_head__weight=PARAMS["wte"])
+
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=tensors))
+
+    assert_same(params, PARAMS)
+
+
+def test_the_masks_of_old_files_are_dropped(tmp_path):
+    masks = {
+        "transformer.h.0.attn.bias": np.ones((1, 1, 7, 7), np.uint8),
+        "transformer.h.1.attn.masked_bias": np.asarray(-1e4, np.float32),
+    }
+    tensors = named() | masks
+
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=tensors))
+
+    assert_same(params, PARAMS)
+
+
+BAD = {
+    "T-01 missing": (CONFIG, changed(transformer__h__1__mlp__c_fc__bias=None), r"lack 1 tensor: h\.1\.mlp\.c_fc\.bias"),
+    "T-01 all missing": (CONFIG, {}, r"lack 28 tensors: wte\.weight, .* and 18 more"),
+    "T-01 untied head missing": (UNTIED, named(), r"lack 1 tensor: lm_head\.weight"),
+    "T-02 extra": (CONFIG, changed(transformer__h__0__adapter__weight=HEAD), r"no part of this GPT-2.*adapter"),
+    "T-02 classifier": (CONFIG, changed(score__weight=HEAD), r"no part of this GPT-2.*score\.weight"),
+    "T-03 mixed prefixes": (CONFIG, changed(wpe__weight=HEAD), r"prefix 'transformer\.' and 'wpe\.weight' has not"),
+    "T-06 head is not wte": (CONFIG, changed(lm_head__weight=HEAD), "differs from wte.*tie_word_embeddings"),
+    "T-06 head of another shape": (CONFIG, changed(lm_head__weight=HEAD[:5]), "differs from wte"),
+    "T-07 NaN": (CONFIG, spoilt("transformer.wte.weight", (3, 2), np.nan), r"wte.*at \[3, 2\] is not finite"),
+    "T-07 infinity": (CONFIG, spoilt("transformer.ln_f.bias", 5, -np.inf), r"ln_f\.bias.*at \[5\]"),
+    "T-07 infinite float16": (CONFIG, spoilt("transformer.ln_f.bias", 5, np.inf, np.float16), r"ln_f\.bias.*at \[5\]"),
+    "T-07 bfloat16 NaN": (CONFIG, spoilt("transformer.wpe.weight", (6, 5), 0xFFC0, "bfloat16"), r"wpe.*at \[6, 5\]"),
+    "S-20 float64": (CONFIG, spoilt("transformer.ln_f.bias", 0, 1, np.float64), "dtype F64 is not one of F32"),
+    "C-14 depth": (CONFIG | {"n_layer": 3}, named(), "config.json says n_layer 3, the weights are of 2 blocks"),
+    "C-14 vocabulary": (CONFIG | {"vocab_size": 12}, named(), r"wte.*shape \[11, 6\], the config asks for \[12, 6\]"),
+    "T-16 context": (CONFIG | {"n_positions": 8}, named(), r"wpe.*shape \[7, 6\], the config asks for \[8, 6\]"),
+    "C-14 n_inner": (CONFIG | {"n_inner": 12}, named(), r"mlp\.c_fc.*shape \[6, 24\], the config asks for \[6, 12\]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "weights", "message"), BAD.values(), ids=BAD)
+def test_weights_that_do_not_fit_are_refused_naming_the_tensor(tmp_path, config, weights, message):
+    model = write_model(tmp_path / "model", config, weights)
+
+    with pytest.raises(ModelFileError, match=message) as raised:
+        read_checkpoint(model)
+
+    assert str(model) in str(raised.value)
+    assert raised.value.exit_code == 3
+
+
+@pytest.mark.parametrize("path", [path for path, _ in walk(PARAMS) if not path.startswith("blocks.1")])
+def test_each_kind_of_tensor_is_refused_in_another_shape(tmp_path, path):
+    from arrayformer.core.checkpoint.huggingface import hf_name
+
+    name = "transformer." + hf_name(path)
+    wrong = np.zeros((2, *named()[name].shape[1:]), np.float32)
+
+    with pytest.raises(ModelFileError, match=rf"{re.escape(name)}.*shape \[2.*the config asks for"):
+        read_checkpoint(write_model(tmp_path / "model", weights=named() | {name: wrong}))
+
+
+def test_zero_weights_are_read_with_a_warning(tmp_path):
+    zeros = map_params(lambda _, x: np.zeros_like(x), PARAMS)
+    model = write_model(tmp_path / "model", weights=named(zeros))
+
+    with pytest.warns(UserWarning, match="every weight is zero"):
+        _, params = read_checkpoint(model)
+
+    assert_same(params, zeros)
+
+
+def test_subnormal_weights_are_read_exactly(tmp_path):
+    tiny = map_params(lambda _, x: np.full_like(x, 1e-42), PARAMS)
+
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(tiny)))
+
+    assert_same(params, tiny)
+
+
+def test_weights_take_no_more_memory_than_their_file(tmp_path):
+    import tracemalloc
+
+    config = CONFIG | {"vocab_size": 1_000_000}
+    wte = np.ones((1_000_000, 6), np.float32)
+    model = write_model(tmp_path / "model", config, changed(transformer__wte__weight=wte))
+    size = (model / "model.safetensors").stat().st_size
+    tracemalloc.start()
+
+    read_checkpoint(model)
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * size
