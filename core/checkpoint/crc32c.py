@@ -26,7 +26,8 @@ def crc32c(data: np.ndarray) -> int:
     for power in range(data.size.bit_length()):
         if data.size >> power & 1:
             ones = _moved(ones, power + 3)
-    return _fold(_shrink(data)) ^ int(ones[0]) ^ 0xFFFFFFFF
+    words = _padded(data) if data.size <= 8 * _DEGREE else _shrink(data).view("<u4")
+    return _fold(words) ^ int(ones[0]) ^ 0xFFFFFFFF
 
 
 def masked(crc: int) -> int:
@@ -34,11 +35,18 @@ def masked(crc: int) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+def _padded(data: np.ndarray) -> np.ndarray:
+    """The bytes behind zeros, which change nothing at the front of a message, as 32-bit words."""
+    padded = np.zeros(data.size + -data.size % 4, np.uint8)
+    padded[padded.size - data.size :] = data
+    return padded.view("<u4")
+
+
 def _shrink(data: np.ndarray) -> np.ndarray:
     """uint64 words with the remainder of `data`, _DEGREE of them however many bytes there are."""
     words = np.zeros(_DEGREE + _CHUNK, np.uint64)
     incoming = words[_DEGREE:].view(np.uint8)
-    # The first chunk is the one that may be short: zeros before a message change nothing.
+    # The first chunk is the one that may be short.
     first = data.size % incoming.size
     incoming[incoming.size - first :] = data[:first]
     _reduce(words)
@@ -58,9 +66,9 @@ def _reduce(words: np.ndarray) -> None:
 
 
 def _fold(words: np.ndarray) -> int:
-    """The state after the words, where it is 0 before them."""
-    states = np.zeros(1 << 14, np.uint32)
-    states[-2 * words.size :] = words.view("<u4")
+    """The state after 32-bit words, where it is 0 before them."""
+    states = np.zeros(1 << max(words.size - 1, 0).bit_length(), np.uint32)
+    states[states.size - words.size :] = words
     while states.size > 1:
         half = states.size // 2
         states = _moved(states[:half], half.bit_length() + 4) ^ states[half:]
