@@ -12,6 +12,7 @@ Where form 1 stands beside a `tokenizer.json` that says something else, form 1 i
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,16 +95,16 @@ def read_merges(path: Path) -> Merges:
     lines = read_text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
     first_line = 2 if lines[0].startswith("#version") else 1
     del lines[: first_line - 1]
-    fields = list(map(str.split, lines))
-    if set(map(len, fields)) != {2} or list(map(" ".join, fields)) != lines:
+    fields = " ".join(lines).split(" ")
+    if set(map(str.count, lines, repeat(" "))) != {1} or "" in fields:
         raise _first_bad_line(path, lines, first_line)
-    return Merges([(left, right) for left, right in fields], first_line)
+    return Merges(list(zip(fields[::2], fields[1::2], strict=True)), first_line)
 
 
 def _first_bad_line(path: Path, lines: list[str], first_line: int) -> TokenizerError:
     for number, line in enumerate(lines, first_line):
-        fields = line.split()
-        if len(fields) != 2 or " ".join(fields) != line:
+        fields = line.split(" ")
+        if len(fields) != 2 or "" in fields:
             return TokenizerError(
                 f"{path}: line {number}: a merge is two tokens with one space between, not {line[:60]!r}"
             )

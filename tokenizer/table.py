@@ -46,7 +46,7 @@ def check_vocab(vocab: Mapping[str, int], special_tokens: Mapping[str, int]) -> 
 
 
 def _check_ids(table: Mapping[str, int]) -> None:
-    if set(map(type, table.values())) == {int} and set(table.values()) == set(range(len(table))):
+    if set(map(type, table.values())) == {int} and sorted(table.values()) == list(range(len(table))):
         return
     holder: dict[int, str] = {}
     for token, id in table.items():

@@ -54,6 +54,16 @@ class Tokenizer:
         self._ignore_merges = ignore_merges
         self._words = WordEncoder(self._encode_piece)
 
+    @property
+    def vocab(self) -> dict[str, int]:
+        """Every token, as the table writes it, and its id; the special tokens too."""
+        return {token: id for id, token in enumerate(self._tokens)}
+
+    @property
+    def merges(self) -> list[tuple[str, str]]:
+        """The merge table in its order, in the printable alphabet."""
+        return [(self._tokens[left], self._tokens[right]) for left, right in self._ranks]
+
     def split(self, text: str) -> list[str]:
         """Step 1: the pieces that are merged on their own. Joined they are the text again."""
         return split(text)
