@@ -1,0 +1,1 @@
+"""`arrayformer bench`: how fast each backend is here, beside what this machine could do."""
