@@ -1,6 +1,7 @@
 """What a case works with: the backend, probe models on it, and how to judge what comes out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,24 @@ from arrayformer.core.engine import Engine
 from arrayformer.core.model import gpt2
 
 Host = np.ndarray
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One call of one function.
+
+    args   device arrays, or functions that make one: an argument that may be consumed is made for each call
+    check  is given the way it was called and what came out
+    """
+
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    check: Callable[[str, Any], None]
+
+
+def fresh(args: Sequence[Any]) -> list[Any]:
+    """The arguments, those made that are to be made."""
+    return [a() if callable(a) else a for a in args]
 
 
 class Lab:
@@ -74,12 +93,28 @@ class Lab:
         """The function of that name which the graph uses on this backend."""
         return {**PLAIN_FUNCTIONS, **self.backend.overrides}[name]
 
-    def both_ways(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-        """What `function` gives as written and, where the backend compiles, compiled. `args` make fresh arguments."""
-        ways = {"as written": function(*(a() if callable(a) else a for a in args))}
-        if self.backend.compiles:
-            ways["compiled"] = self.backend.compile(function)(*(a() if callable(a) else a for a in args))
-        return ways
+    def call(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """What `function` gives: {"as written": ...}, or {"compiled": ...} where the backend compiles."""
+        found: dict[str, Any] = {}
+        self.try_all([Trial(function, args, found.__setitem__)])
+        return found
+
+    def try_all(self, trials: Sequence["Trial"]) -> None:
+        """Run and check trials: as written or, where the backend compiles, compiled.
+
+        All in one program then: compilations are what costs. Level 2 runs the graph as written there too.
+        """
+        if not self.backend.compiles:
+            for trial in trials:
+                trial.check("as written", trial.function(*fresh(trial.args)))
+            return
+
+        def together(inputs: Any) -> list[Any]:
+            return [trial.function(*args) for trial, args in zip(trials, inputs, strict=True)]
+
+        results = self.backend.compile(together)([tuple(fresh(trial.args)) for trial in trials])
+        for trial, result in zip(trials, results, strict=True):
+            trial.check("compiled", result)
 
     # -- the probes
 

@@ -180,13 +180,10 @@ def function(lab: Lab, name: str) -> None:
     Exact where it can be, else within a few unit roundoffs, for several lengths; NaN and infinities stand where
     NumPy has them; the dtype is kept.
     """
-    # One program for all sizes: each compilation costs more than all the arithmetic.
-    sizes = {"as written": SIZES[2:3], "compiled": SIZES} if lab.backend.compiles else {"as written": SIZES}
-    for way, chosen in sizes.items():
-        several(lab, name, [(check, check.inputs(n), n) for check in CHECKS[name] for n in chosen], way)
+    several(lab, name, [(check, check.inputs(n), n) for check in CHECKS[name] for n in SIZES])
 
 
-def several(lab: Lab, name: str, runs: list[tuple[Check, tuple[np.ndarray, ...], int]], way: str) -> None:
+def several(lab: Lab, name: str, runs: list[tuple[Check, tuple[np.ndarray, ...], int]]) -> None:
     """Several checks of one function, as one call."""
     placed = [tuple(lab.put(h, "int32" if h.dtype == np.int32 else None) for h in hosts) for _, hosts, _ in runs]
 
@@ -194,7 +191,7 @@ def several(lab: Lab, name: str, runs: list[tuple[Check, tuple[np.ndarray, ...],
         pairs = zip(runs, arrays, strict=True)
         return [run[0].run(array_api.array_namespace(a[0]), *a) for run, a in pairs]
 
-    results = (lab.backend.compile(together) if way == "compiled" else together)(placed)
+    [(way, results)] = lab.call(together, placed).items()
     for (check, hosts, size), arrays, got in zip(runs, placed, results, strict=True):
         wide = [h.astype(np.float64) if h.dtype.kind == "f" else h for h in hosts]
         what = f"{name} of {size} values, {way}"
@@ -252,7 +249,7 @@ def scalars(lab: Lab) -> None:
     def several(x: Any) -> tuple[Any, ...]:
         return x * 0.5, 1 + x, x / 8.0, 2.0 - x, -x, x * x, (x + 1e-5) / 3.0
 
-    for way, results in lab.both_ways(several, lab.put(np.ones(3, dtype=np.float32))).items():
+    for way, results in lab.call(several, lab.put(np.ones(3, dtype=np.float32))).items():
         for i, x in enumerate(results):
             lab.check_array(x, f"expression {i} of a float32 array and a Python number, {way},", "float32")
 
@@ -271,7 +268,7 @@ def specials(lab: Lab) -> None:
 
     with np.errstate(all="ignore"):
         want = [x - x, x * 0, x + x, np.exp(x), np.tanh(x), x / (x * 0 + 1), np.isfinite(x), np.abs(x)]
-    for way, results in lab.both_ways(several, lab.put(x)).items():
+    for way, results in lab.call(several, lab.put(x)).items():
         for i, (got, true) in enumerate(zip(results, want, strict=True)):
             host = lab.get(got)
             same = measure.same_specials(host, true) if true.dtype.kind == "f" else np.array_equal(host, true)
@@ -286,10 +283,10 @@ def long_sums(lab: Lab) -> None:
     """
     for n in (2048, 4096, 65536):
         ones = lab.put(np.ones((2, n), dtype=np.float32))
-        for way, got in lab.both_ways(lambda x: x @ array_api.array_namespace(x).matrix_transpose(x), ones).items():
+        for way, got in lab.call(lambda x: x @ array_api.array_namespace(x).matrix_transpose(x), ones).items():
             host = lab.get(got)
             lab.require(bool(np.all(host == n)), f"{n} ones times {n} ones, {way}, is {host[0, 0]}: a narrow accumulator")
-        for way, got in lab.both_ways(lambda x: array_api.array_namespace(x).sum(x, axis=-1), ones).items():
+        for way, got in lab.call(lambda x: array_api.array_namespace(x).sum(x, axis=-1), ones).items():
             lab.require(bool(np.all(lab.get(got) == n)), f"the sum of {n} ones, {way}, is {lab.get(got)[0]}")
 
 
@@ -313,8 +310,8 @@ def casts(lab: Lab, dtype: str) -> None:
     halfway = (wide[:-1].astype(np.float64) + wide[1:].astype(np.float64)) / 2
     halfway = halfway.astype(np.float32)
     halfway = halfway[np.abs(halfway) >= tiny]
-    for way, got in low.both_ways(there_and_back, x).items():
+    for way, got in low.call(there_and_back, x).items():
         low.require(np.array_equal(low.get(got), wide), f"a {dtype} changes on the way to float32 and back, {way}")
-    for way, got in low.both_ways(there_and_back, low.put(halfway)).items():
+    for way, got in low.call(there_and_back, low.put(halfway)).items():
         want = measure.rounded(halfway, dtype)
         low.require(np.array_equal(low.get(got), want), f"float32 to {dtype}, {way}: not rounded to nearest, halves to even")
