@@ -1,5 +1,6 @@
 """What `Tokenizer.explain` returns, and its rendering as text."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -10,7 +11,8 @@ class Merge(NamedTuple):
     tokens: list[str]
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True)
+class Piece:
     """One piece of the text on its way to ids."""
 
     text: str
@@ -22,7 +24,8 @@ class Piece(NamedTuple):
     ids: list[int]
 
 
-class Explanation(NamedTuple):
+@dataclass(frozen=True)
+class Explanation:
     """Every stage of a text on its way to ids."""
 
     text: str

@@ -51,6 +51,7 @@ def _pair_in(directory: Path) -> tuple[str, str] | None:
 
 
 def _load_pair(directory: Path, vocab_name: str, merges_name: str) -> Tokenizer:
+    _check_options(directory / "tokenizer_config.json")
     vocab = read_json(directory / vocab_name)
     merges, first_line = read_merges(directory / merges_name)
     special = _special_in(vocab, merges)
@@ -70,10 +71,17 @@ def _load_pair(directory: Path, vocab_name: str, merges_name: str) -> Tokenizer:
     return tokenizer
 
 
+def _check_options(path: Path) -> None:
+    options = read_json(path) if path.exists() else {}
+    for key in ("add_prefix_space", "add_bos_token"):
+        if options.get(key):
+            raise TokenizerError(f"{path}: {key} puts something before every text, which GPT-2's way does not have")
+
+
 def _load_single(path: Path) -> Tokenizer:
     table = read_tokenizer_json(path)
     try:
-        return Tokenizer(*table)
+        return Tokenizer(table.vocab, table.merges, table.special_tokens, ignore_merges=table.ignore_merges)
     except TokenizerError as error:
         raise TokenizerError(f"{path}: {error}") from None
 
@@ -131,7 +139,8 @@ def _warn_of_leftovers(path: Path, tokenizer: Tokenizer, n_merges: int) -> None:
 def _warn_of_contradiction(directory: Path, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
     try:
         other = read_tokenizer_json(directory / _SINGLE)
-        same = {**other.vocab, **other.special_tokens} == dict(vocab) and other.merges == merges
+        tokens = {**other.vocab, **other.special_tokens}
+        same = tokens == dict(vocab) and other.merges == merges and not other.ignore_merges
     except TokenizerError:
         same = False
     if not same:

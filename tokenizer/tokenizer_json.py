@@ -11,19 +11,20 @@ from arrayformer.tokenizer.reading import read_json
 
 
 class Table(NamedTuple):
-    """The three arguments of `Tokenizer`."""
+    """The arguments of `Tokenizer`."""
 
     vocab: dict[str, int]
     merges: list[tuple[str, str]]
     special_tokens: dict[str, int]
+    ignore_merges: bool
 
 
-_PLAIN: dict[str, tuple[object, ...]] = {
+# Options of the model that GPT-2's way has not, and the values that leave them off.
+_OFF: dict[str, tuple[object, ...]] = {
     "dropout": (None, 0, 0.0),
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
     "byte_fallback": (None, False),
-    "ignore_merges": (None, False),
 }
 
 
@@ -33,7 +34,7 @@ def read_tokenizer_json(path: Path) -> Table:
     try:
         model = _object(content, "model")
         _check_way(content, model)
-        return Table(_vocab(model), _merges(model), _added(content))
+        return Table(_object(model, "vocab"), _merges(model), _added(content), model.get("ignore_merges") is True)
     except TokenizerError as error:
         raise TokenizerError(f"{path}: {error}") from None
 
@@ -48,8 +49,8 @@ def _object(content: dict[str, Any], key: str) -> dict[str, Any]:
 def _check_way(content: dict[str, Any], model: dict[str, Any]) -> None:
     if model.get("type") != "BPE":
         raise TokenizerError(f'its model is {_shown(model.get("type"))}; only byte-level BPE ("BPE") can be read')
-    for key, plain in _PLAIN.items():
-        if model.get(key) not in plain:
+    for key, off in _OFF.items():
+        if model.get(key) not in off:
             raise TokenizerError(f"its model sets {key!r} to {_shown(model[key])}, which GPT-2's way does not have")
     if content.get("normalizer") is not None:
         raise TokenizerError("it normalizes text before it splits it, which GPT-2's way does not have")
@@ -74,10 +75,6 @@ def _steps(value: object, key: str) -> list[dict[str, Any]]:
     if len(steps) != len(entries):
         raise TokenizerError(f"{key!r} is {_shown(value)}; objects are needed")
     return steps
-
-
-def _vocab(model: dict[str, Any]) -> dict[str, int]:
-    return _object(model, "vocab")
 
 
 def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:

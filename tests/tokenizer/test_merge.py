@@ -1,6 +1,7 @@
 """Merging: the loop for words and the heap for long pieces do the same, and the long one takes no long time."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -22,14 +23,16 @@ def tables(draw):
             tokens.append(left + right)
     pairs = draw(st.permutations(pairs))
     ids = {token: id for id, token in enumerate(tokens)}
-    return {(ids[left], ids[right]): rank for rank, (left, right) in enumerate(pairs)}, [ids[l + r] for l, r in pairs]
+    return {(ids[left], ids[right]): rank for rank, (left, right) in enumerate(pairs)}, [
+        ids[left + right] for left, right in pairs
+    ]
 
 
 def plain(ids, ranks, results):
     """The rule, written as plainly as it can be."""
     ids = list(ids)
     while True:
-        found = [(ranks[pair], at) for at, pair in enumerate(zip(ids, ids[1:], strict=False)) if pair in ranks]
+        found = [(ranks[pair], at) for at, pair in enumerate(pairwise(ids)) if pair in ranks]
         if not found:
             return ids
         rank, at = min(found)

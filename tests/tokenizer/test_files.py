@@ -1,0 +1,376 @@
+"""Tokenizers from the files beside a checkpoint: three forms, and what is wrong with the broken ones."""
+
+import json
+import os
+import re
+import warnings
+
+import pytest
+
+from arrayformer.core.errors import TokenizerError
+from arrayformer.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
+from arrayformer.tokenizer.alphabet import BYTE_ORDER, PRINTABLE
+
+BYTES = [PRINTABLE[byte] for byte in BYTE_ORDER]
+MERGES = [("h", "e"), ("l", "l"), ("he", "ll"), ("Ġ", "hell"), ("#", "#")]
+TOKENS = [*BYTES, *map("".join, MERGES), "<|endoftext|>"]
+VOCAB = {token: id for id, token in enumerate(TOKENS)}
+LINES = ["#version: 0.2", *map(" ".join, MERGES)]
+HELL_HELLO = [258, 259, 78]  # "hell hello"
+
+
+def write_pair(directory, vocab=VOCAB, lines=LINES, names=("vocab.json", "merges.txt")):
+    (directory / names[0]).write_text(vocab if isinstance(vocab, str) else json.dumps(vocab), encoding="utf-8")
+    (directory / names[1]).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+    return directory
+
+
+def tokenizer_json(**model):
+    return {
+        "added_tokens": [{"id": len(TOKENS) - 1, "content": "<|endoftext|>", "special": True}],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "post_processor": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False},
+        "model": {"type": "BPE", "dropout": None, "vocab": VOCAB, "merges": [list(pair) for pair in MERGES]} | model,
+    }
+
+
+def write_single(directory, content):
+    (directory / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    return directory
+
+
+def check(tokenizer):
+    assert tokenizer.encode("hell hello") == HELL_HELLO
+    assert tokenizer.decode(HELL_HELLO) == "hell hello"
+    assert tokenizer.n_vocab == len(TOKENS)
+    assert tokenizer.eos_id == len(TOKENS) - 1
+    assert tokenizer.encode("##") == [260]
+    assert tokenizer.vocab == VOCAB
+    assert tokenizer.merges == MERGES
+
+
+def test_vocab_json_and_merges_txt_are_read(tmp_path):
+    check(load_tokenizer(write_pair(tmp_path)))
+
+
+def test_openais_encoder_json_and_vocab_bpe_are_read(tmp_path):
+    check(load_tokenizer(write_pair(tmp_path, names=("encoder.json", "vocab.bpe"))))
+
+
+@pytest.mark.parametrize("merges", [[list(pair) for pair in MERGES], [" ".join(pair) for pair in MERGES]])
+def test_tokenizer_json_is_read_in_its_old_and_new_form(tmp_path, merges):
+    check(load_tokenizer(write_single(tmp_path, tokenizer_json(merges=merges))))
+
+
+def test_what_the_tokenizers_library_writes_is_read_with_its_ids(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    trained = tokenizers.Tokenizer(tokenizers.models.BPE())
+    trained.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=BYTES, special_tokens=["<|endoftext|>"], show_progress=False
+    )
+    text = "the cat sat on the mat; the rat that the cat ate sat there too"
+    trained.train_from_iterator([text], trainer)
+    (tmp_path / "pair").mkdir()
+    (tmp_path / "single").mkdir()
+    trained.model.save(str(tmp_path / "pair"))
+    trained.save(str(tmp_path / "single" / "tokenizer.json"))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = [load_tokenizer(tmp_path / name) for name in ("pair", "single")]
+
+    for tokenizer in loaded:
+        assert tokenizer.encode(text) == trained.encode(text).ids
+        assert tokenizer.eos_id == trained.token_to_id("<|endoftext|>")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("header", [["#version: 0.2"], ["#version: 0.2 - Trained by `huggingface/tokenizers`"], []])
+@pytest.mark.parametrize("last", [True, False])
+def test_line_ends_and_the_header_do_not_matter(tmp_path, ending, header, last):
+    write_pair(tmp_path)
+    text = ending.join([*header, *LINES[1:]]) + ending * last
+    (tmp_path / "merges.txt").write_text(text, encoding="utf-8", newline="")
+
+    check(load_tokenizer(tmp_path))
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path):
+    write_pair(tmp_path, vocab="\ufeff" + json.dumps(VOCAB))
+
+    check(load_tokenizer(tmp_path))
+
+
+def test_a_directory_without_a_tokenizer_says_what_is_needed(tmp_path):
+    (tmp_path / "vocab.json").write_text("{}")
+
+    assert not has_tokenizer(tmp_path)
+    with pytest.raises(TokenizerError, match=r"vocab\.json and merges\.txt.*ids only"):
+        load_tokenizer(tmp_path)
+
+
+def test_vocab_and_merges_win_over_a_contradicting_tokenizer_json_and_a_warning_says_so(tmp_path):
+    write_single(write_pair(tmp_path), tokenizer_json(merges=[["h", "e"]]))
+
+    with pytest.warns(UserWarning, match=r"tokenizer\.json says something else"):
+        tokenizer = load_tokenizer(tmp_path)
+
+    check(tokenizer)
+
+
+def test_an_agreeing_tokenizer_json_causes_no_warning(tmp_path):
+    write_single(write_pair(tmp_path), tokenizer_json())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(load_tokenizer(tmp_path))
+
+
+def test_a_vocab_without_merges_leaves_the_word_to_tokenizer_json(tmp_path):
+    write_single(write_pair(tmp_path), tokenizer_json())
+    (tmp_path / "merges.txt").unlink()
+
+    check(load_tokenizer(tmp_path))
+
+
+def test_added_tokens_are_special_tokens(tmp_path):
+    write_pair(tmp_path)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<|user|>": len(TOKENS)}))
+
+    tokenizer = load_tokenizer(tmp_path)
+
+    assert tokenizer.n_vocab == len(TOKENS) + 1
+    assert tokenizer.encode("hell<|user|>", allowed_special=["<|user|>"]) == [258, len(TOKENS)]
+    assert tokenizer.decode([len(TOKENS)]) == "<|user|>"
+
+
+@pytest.mark.parametrize("key", ["add_prefix_space", "add_bos_token"])
+def test_an_option_that_would_change_every_text_is_refused(tmp_path, key):
+    write_pair(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({key: False}))
+    check(load_tokenizer(tmp_path))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({key: True}))
+
+    with pytest.raises(TokenizerError, match=rf"tokenizer_config\.json: {key} puts something before"):
+        load_tokenizer(tmp_path)
+
+
+def test_tokens_that_nothing_makes_are_counted_in_a_warning(tmp_path):
+    write_pair(tmp_path, vocab={**VOCAB, "unreached": len(TOKENS)})
+
+    with pytest.warns(UserWarning, match=r"263 tokens, but 256 bytes, 5 merges and 1 special tokens make 262"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_byte_without_a_token_is_refused_when_it_is_met(tmp_path):
+    tokens = [token for token in TOKENS if token != "z"]
+    write_pair(tmp_path, vocab={token: id for id, token in enumerate(tokens)})
+    with pytest.warns(UserWarning, match="261 tokens, but 256 bytes"):
+        tokenizer = load_tokenizer(tmp_path)
+
+    assert tokenizer.decode(tokenizer.encode("hello")) == "hello"
+    with pytest.raises(ValueError, match="byte 0x7a"):
+        tokenizer.encode("zoo")
+
+
+def swap(token, id):
+    return {**VOCAB, token: id}
+
+
+def without(token):
+    return {key: id for key, id in VOCAB.items() if key != token}
+
+
+BAD_VOCABS = {
+    "empty file": ("", "the file is empty"),
+    "not json": ('{"a": 0', r"not JSON: line 1, column"),
+    "a list": ("[]", "holds a JSON list"),
+    "a number": ("7", "holds a JSON int"),
+    "no entries": ("{}", "the vocabulary is empty"),
+    "a key twice": ('{"a": 0, "b": 1, "a": 2}', "the key 'a' stands in it twice"),
+    "an id twice": (swap("!", 1), "'!' and '\"' have the same id 1"),
+    "a gap": (swap("<|endoftext|>", 400), "no token has the id 261"),
+    "a hole": (without("b"), "no token has the id 65"),
+    "negative": (swap("!", -1), "the id of the token '!' is -1"),
+    "a float": (swap("!", 0.0), r"the id of the token '!' is 0\.0"),
+    "a string": (swap("!", "0"), "the id of the token '!' is 0"),
+    "true": (swap('"', True), "the id of the token '\"' is True"),
+    "null": (swap("!", None), "the id of the token '!' is None"),
+    "not a number": (json.dumps(swap("!", float("nan"))), "the id of the token '!' is nan"),
+    "a long number": ('{"a": ' + "9" * 5000 + "}", "not JSON that can be read"),
+    "nested deep": ("[" * 100_000, "not JSON"),
+    "an empty token": ({**VOCAB, "": len(TOKENS)}, "has 0 characters"),
+    "a huge token": ({**VOCAB, "a" * 5000: len(TOKENS)}, "has 5000 characters"),
+    "a foreign character": ({**VOCAB, "no byte": len(TOKENS)}, r"holds ' ' \(U\+0020\)"),
+    "a lone surrogate": ('{"\\ud83d": 0}', r"U\+D83D"),
+    "a special lone surrogate": ('{"<\\ud83d>": 0}', "lone surrogate"),
+    "git-lfs": ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    "a web page": ("<!DOCTYPE html>", "is an HTML page"),
+    "a part of a merge is missing": (
+        {t: i for i, t in enumerate(t for t in TOKENS if t != "ll")},
+        "line 3: .*needs 'll'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_VOCABS)
+def test_a_bad_vocabulary_is_refused_with_file_and_reason(tmp_path, name):
+    vocab, message = BAD_VOCABS[name]
+    write_pair(tmp_path, vocab)
+
+    with pytest.raises(TokenizerError, match=message) as caught:
+        load_tokenizer(tmp_path)
+
+    assert str(tmp_path) in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+BAD_MERGES = {
+    "empty file": ([], "the file is empty"),
+    "header only": (["#version: 0.2"], "line 2|not one merge"),
+    "one field": ([*LINES, "he"], "line 7: a merge is two tokens"),
+    "three fields": ([*LINES, "h e l"], "line 7: a merge is two tokens"),
+    "a tab": ([*LINES, "h\te"], "line 7: a merge is two tokens"),
+    "a tab and a space": ([*LINES, "h \te"], "line 7: "),
+    "two spaces": ([*LINES, "h  e"], "line 7: a merge is two tokens"),
+    "a space at the end": ([*LINES[:3], "he ll ", *LINES[4:]], "line 4: a merge is two tokens"),
+    "a space at the beginning": ([" h e", *LINES], "line 1: a merge is two tokens"),
+    "an empty line": ([LINES[0], "", *LINES[1:]], "line 2: a merge is two tokens"),
+    "an empty last line": ([*LINES, ""], "line 7: a merge is two tokens"),
+    "a header in the middle": ([*LINES, LINES[0]], "line 7: .*needs '#version:', which is not in the vocabulary"),
+    "a merge twice": ([*LINES, "h e"], "line 7: 'h e' stands in the table twice"),
+    "an unknown result": ([*LINES, "h o"], "line 7: 'h o' needs 'ho', which is not in the vocabulary"),
+    "an unknown part": (["hel lo", *LINES[1:]], "line 1: 'hel lo' needs 'hel'"),
+    "a bare carriage return": ([*LINES, "h e\rl l"], "line 7: "),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MERGES)
+def test_bad_merges_are_refused_with_file_and_line(tmp_path, name):
+    lines, message = BAD_MERGES[name]
+    write_pair(tmp_path, lines=lines)
+
+    with pytest.raises(TokenizerError, match=message) as caught:
+        load_tokenizer(tmp_path)
+
+    assert f"{tmp_path / 'merges.txt'}: " in str(caught.value)
+
+
+def test_merges_that_are_no_utf8_are_refused_with_the_byte(tmp_path):
+    write_pair(tmp_path)
+    (tmp_path / "merges.txt").write_bytes(b"h e\n\xff\xfe")
+
+    with pytest.raises(TokenizerError, match=r"merges\.txt: not UTF-8 at byte 4 \(0xff\)"):
+        load_tokenizer(tmp_path)
+
+
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+OTHER_WAYS = {
+    "word level": ({"model": {"type": "WordLevel", "vocab": {"a": 0}}}, "its model is 'WordLevel'"),
+    "unigram": ({"model": {"type": "Unigram", "vocab": []}}, "its model is 'Unigram'"),
+    "no model": ({"model": None}, "'model' is None"),
+    "no vocab": ({"model": {"type": "BPE", "merges": []}}, "'vocab' is None"),
+    "no merges": ({"model": {"type": "BPE", "vocab": VOCAB}}, "'merges' is None"),
+    "merges of one": (tokenizer_json(merges=[["a"]]), r"merge 1 is \['a'\]"),
+    "merges of three": (tokenizer_json(merges=["a b c"]), "merge 1 is 'a b c'"),
+    "merges of numbers": (tokenizer_json(merges=[[1, 2]]), r"merge 1 is \[1, 2\]"),
+    "unknown merge": (tokenizer_json(merges=[["x", "y"]]), "merge 1: 'x y' needs 'xy'"),
+    "dropout": (tokenizer_json(dropout=0.1), "'dropout'"),
+    "a prefix": (tokenizer_json(continuing_subword_prefix="##"), "'continuing_subword_prefix'"),
+    "byte fallback": (tokenizer_json(byte_fallback=True), "'byte_fallback'"),
+    "a normalizer": ({"normalizer": {"type": "NFC"}}, "normalizes"),
+    "no pre-tokenizer": ({"pre_tokenizer": None}, "its pre-tokenizer is missing"),
+    "another pre-tokenizer": ({"pre_tokenizer": {"type": "Whitespace"}}, "its pre-tokenizer is Whitespace"),
+    "two steps": (
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, BYTE_LEVEL]}},
+        "its pre-tokenizer is Digits, ByteLevel",
+    ),
+    "another pattern": ({"pre_tokenizer": BYTE_LEVEL | {"use_regex": False}}, "GPT-2's pattern"),
+    "a space first": ({"pre_tokenizer": BYTE_LEVEL | {"add_prefix_space": True}}, "add_prefix_space"),
+    "a step that is no object": ({"pre_tokenizer": ["x"]}, "objects are needed"),
+    "tokens around the text": ({"post_processor": {"type": "TemplateProcessing"}}, "post-processor"),
+    "added tokens of another kind": ({"added_tokens": {"a": 1}}, "a list is needed"),
+    "an added token without id": ({"added_tokens": [{"content": "<x>"}]}, "has no 'content' and 'id'"),
+    "an added id that is text": ({"added_tokens": [{"content": "<x>", "id": "9"}]}, "the id of the token '<x>' is 9"),
+    "an added token of another id": ({"added_tokens": [{"content": "he", "id": 1}]}, "'he' has the id 1, but 256"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_WAYS)
+def test_a_tokenizer_json_of_another_kind_is_refused_by_name(tmp_path, name):
+    change, message = OTHER_WAYS[name]
+    write_single(tmp_path, tokenizer_json() | change)
+
+    assert has_tokenizer(tmp_path)
+    with pytest.raises(TokenizerError, match=message) as caught:
+        load_tokenizer(tmp_path)
+
+    assert f"{tmp_path / 'tokenizer.json'}: " in str(caught.value)
+
+
+def test_ignore_merges_is_honoured(tmp_path):
+    content = tokenizer_json(ignore_merges=True, merges=[["h", "e"]], vocab=VOCAB)
+
+    tokenizer = load_tokenizer(write_single(tmp_path, content))
+
+    assert tokenizer.encode(" hell") == [259]
+    assert tokenizer.encode(" hello") != [259, 78]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
+    write_pair(tmp_path)
+    (tmp_path / "merges.txt").unlink()
+    os.mkfifo(tmp_path / "merges.txt")
+
+    with pytest.raises(TokenizerError, match=r"merges\.txt: is not a regular file"):
+        load_tokenizer(tmp_path)
+
+    (tmp_path / "vocab.json").unlink()
+    (tmp_path / "vocab.json").mkdir()
+    with pytest.raises(TokenizerError, match=r"vocab\.json: (is not a regular file|cannot be)"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
+    write_pair(tmp_path)
+    monkeypatch.setattr("arrayformer.tokenizer.reading.MAX_FILE", 1000)
+
+    with pytest.raises(TokenizerError, match=r"vocab\.json: \d+ bytes; a tokenizer file has at most 1000"):
+        load_tokenizer(tmp_path)
+
+
+def test_too_many_entries_are_refused(monkeypatch):
+    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_VOCAB", 100)
+
+    with pytest.raises(TokenizerError, match="262 entries; at most 100"):
+        Tokenizer(VOCAB, MERGES)
+
+
+def test_a_link_out_of_the_directory_is_refused_and_one_into_the_same_cache_is_followed(tmp_path):
+    blobs, snapshot = tmp_path / "model" / "blobs", tmp_path / "model" / "snapshots" / "abc"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    write_pair(blobs)
+    for name in ("vocab.json", "merges.txt"):
+        (snapshot / name).symlink_to(blobs / name)
+    check(load_tokenizer(snapshot))
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "vocab.json").symlink_to(blobs / "vocab.json")
+    (elsewhere / "merges.txt").symlink_to(blobs / "merges.txt")
+
+    with pytest.raises(TokenizerError, match=re.escape(f"{elsewhere / 'vocab.json'}: is a link that leads out")):
+        load_tokenizer(elsewhere)
+
+
+def test_special_tokens_may_stand_in_the_vocabulary_or_beside_it():
+    ordinary = {token: id for token, id in VOCAB.items() if token != "<|endoftext|>"}
+    special = {"<|endoftext|>": VOCAB["<|endoftext|>"]}
+
+    for vocab in (VOCAB, ordinary):
+        check(Tokenizer(vocab, MERGES, special))
