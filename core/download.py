@@ -82,7 +82,9 @@ def fetch_snapshot(hub_id: str, revision: str | None) -> Path:
     _warn_of_plain_http()
     with explained(_named(hub_id, revision)):
         try:
-            info = huggingface_hub.HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=10)
+            info = huggingface_hub.HfApi().model_info(
+                hub_id, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            )
         except Exception as error:
             seen = last_seen(hub_id, revision)
             if seen is None or not has_record(hub_id, seen) or not is_unreachable(error):

@@ -18,6 +18,7 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 # Parts of the names of the errors that HTTP libraries raise where no answer came.
 _UNREACHED = ("ConnectError", "ConnectionError", "Timeout", "OfflineMode", "NetworkError", "ReadError", "gaierror")
+_NO_HTTP = ("UnsupportedProtocol", "InvalidSchema", "InvalidURL")
 _BROKEN_OFF = ("ProtocolError", "ChunkedEncoding", "IncompleteRead", "WriteError")
 
 
@@ -66,6 +67,8 @@ def _explain(error: BaseException) -> str | None:
         return f"the connection to {constants.ENDPOINT} broke off: {shown(causes[-1])}; try again"
     if any(_is_named(cause, _UNREACHED) for cause in causes):
         return f"{constants.ENDPOINT} cannot be reached: {shown(causes[-1])}; check the network, or pass --offline"
+    if any(_is_named(cause, _NO_HTTP) for cause in causes):
+        return f"{constants.ENDPOINT} redirects to what is no http address: {shown(causes[-1])}"
     if any(isinstance(cause, ValueError | KeyError | TypeError) or _is_named(cause, ("Metadata",)) for cause in causes):
         return f"{constants.ENDPOINT} gave an answer that is not the hub's ({shown(error)}); a login page, perhaps"
     return None

@@ -1,5 +1,6 @@
 """Where a model's files are: in the package, in a directory, or at the Hugging Face Hub."""
 
+import os
 import re
 from pathlib import Path
 
@@ -42,9 +43,10 @@ def resolve_model(
     """
     if model == FABLE:
         return _packaged(FABLE)
-    if Path(model).is_dir():
+    # os.path answers False where pathlib raises: for names of thousands of characters, and with NUL in them.
+    if os.path.isdir(model):
         return Path(model)
-    if models_dir is not None and model in HUB_IDS and (Path(models_dir) / model).is_dir():
+    if models_dir is not None and model in HUB_IDS and os.path.isdir(os.path.join(models_dir, model)):
         return Path(models_dir) / model
     hub_id = HUB_IDS.get(model, model)
     _check_hub_id(hub_id)
@@ -65,7 +67,7 @@ def _packaged(name: str) -> Path:
 def _check_hub_id(name: str) -> None:
     if _HUB_ID.fullmatch(name) and ".." not in name and "--" not in name:
         return
-    if Path(name).exists():
+    if os.path.exists(name):
         raise ModelFileError(f"{name}: is a file; pass the directory it lies in")
     known = ", ".join([FABLE, *HUB_IDS])
     raise ModelFileError(
