@@ -1,6 +1,8 @@
 """A config.json is honoured or refused, key by key."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.checkpoint.model_files import CONFIG, SIZES, write_model
@@ -11,7 +13,7 @@ from arrayformer.core.config import ACTIVATIONS
 from arrayformer.core.errors import ConfigError
 
 
-def without(*names):
+def without(*names: Any) -> Any:
     return {key: value for key, value in CONFIG.items() if key not in names}
 
 
@@ -68,7 +70,7 @@ BAD_KEYS = {
 
 
 @pytest.mark.parametrize(("config", "message"), (BAD_FILES | BAD_KEYS).values(), ids=BAD_FILES | BAD_KEYS)
-def test_a_bad_config_is_refused_naming_file_and_key(tmp_path, config, message):
+def test_a_bad_config_is_refused_naming_file_and_key(tmp_path: Path, config: Any, message: str) -> None:
     model = write_model(tmp_path / "model", config)
 
     with pytest.raises(ConfigError, match=message) as raised:
@@ -99,13 +101,13 @@ def test_a_bad_config_is_refused_naming_file_and_key(tmp_path, config, message):
         *(({"activation_function": name}, "activation_function", name) for name in ACTIVATIONS),
     ],
 )
-def test_each_key_that_changes_the_model_is_honoured(keys, field, value):
+def test_each_key_that_changes_the_model_is_honoured(keys: dict[str, Any], field: Any, value: Any) -> None:
     config = config_from_hf(CONFIG | keys, "config.json")
 
     assert getattr(config, field) == value
 
 
-def test_sizes_are_read_under_all_their_names():
+def test_sizes_are_read_under_all_their_names() -> None:
     keys = {
         "architectures": ["GPT2Model"], "n_vocab": 11, "n_ctx": 7, "max_position_embeddings": 7, "hidden_size": 6,
         "num_attention_heads": 3, "num_hidden_layers": 2,
@@ -114,7 +116,9 @@ def test_sizes_are_read_under_all_their_names():
     assert config_from_hf(keys, "here") == config_from_hf(CONFIG, "there")
 
 
-def test_keys_that_name_code_are_ignored_with_one_warning_and_nothing_is_run(tmp_path, monkeypatch):
+def test_keys_that_name_code_are_ignored_with_one_warning_and_nothing_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil.py").write_text("open('ran', 'w')")
     keys = {"auto_map": {"AutoModel": "evil.Model"}, "trust_remote_code": True, "_name_or_path": "../../etc/passwd"}
@@ -129,13 +133,13 @@ def test_keys_that_name_code_are_ignored_with_one_warning_and_nothing_is_run(tmp
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_byte_order_mark_before_the_config_is_skipped(tmp_path):
+def test_a_byte_order_mark_before_the_config_is_skipped(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", b"\xef\xbb\xbf" + json.dumps(CONFIG).encode())
 
     assert read_checkpoint(model)[0].n_layer == 2
 
 
-def test_a_silly_generation_config_and_settings_of_other_tools_change_nothing(tmp_path):
+def test_a_silly_generation_config_and_settings_of_other_tools_change_nothing(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
     (model / "generation_config.json").write_text('{"max_length": 1000000000, "temperature": -1}')
     (model / ".arrayformer.toml").write_text("n_layer = 99")
@@ -145,11 +149,11 @@ def test_a_silly_generation_config_and_settings_of_other_tools_change_nothing(tm
 
 
 @pytest.mark.filterwarnings("ignore:.*only 9 ends a text")
-def test_of_several_ends_of_text_the_first_is_taken():
+def test_of_several_ends_of_text_the_first_is_taken() -> None:
     assert config_from_hf(CONFIG | {"eos_token_id": [9, 10]}, "").eos_token_id == 9
 
 
-def test_openai_sizes_are_read_and_the_last_id_ends_a_text():
+def test_openai_sizes_are_read_and_the_last_id_ends_a_text() -> None:
     hparams = {"n_vocab": 259, "n_ctx": 16, "n_embd": 8, "n_head": 2, "n_layer": 2}
 
     config = config_from_openai(hparams, "hparams.json")
@@ -158,6 +162,6 @@ def test_openai_sizes_are_read_and_the_last_id_ends_a_text():
     assert (config.eos_token_id, config.activation_function) == (258, "gelu_new")
 
 
-def test_openai_sizes_that_are_missing_are_named():
+def test_openai_sizes_that_are_missing_are_named() -> None:
     with pytest.raises(ConfigError, match=r"hparams.json: missing: n_head"):
         config_from_openai({"n_vocab": 259, "n_ctx": 16, "n_embd": 8, "n_layer": 2}, "hparams.json")

@@ -1,12 +1,14 @@
 """CRC-32C against the check values of its standards and against the definition, bit by bit."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from arrayformer.core.checkpoint.crc32c import crc32c, masked
 
 
-def by_definition(data):
+def by_definition(data: bytes) -> Any:
     state = 0xFFFFFFFF
     for byte in data:
         state ^= byte
@@ -27,19 +29,19 @@ def by_definition(data):
         (b"", 0),
     ],
 )
-def test_published_values_come_out(data, crc):
+def test_published_values_come_out(data: bytes, crc: Any) -> None:
     assert crc32c(np.frombuffer(data, np.uint8)) == crc
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 9, 63, 64, 65, 4099])
-def test_any_length_and_alignment_agrees_with_the_definition(size):
+def test_any_length_and_alignment_agrees_with_the_definition(size: int) -> None:
     data = np.random.default_rng(size).integers(0, 256, size + 1, dtype=np.uint8)[1:]
 
     assert crc32c(data) == by_definition(data.tobytes())
 
 
 @pytest.mark.parametrize("extra", [-1, 0, 1, 8])
-def test_more_than_a_chunk_agrees_with_the_crc_of_its_parts(extra):
+def test_more_than_a_chunk_agrees_with_the_crc_of_its_parts(extra: Any) -> None:
     chunk = 16 * 6293 * 8
     data = np.random.default_rng(0).integers(0, 256, 2 * chunk + extra, dtype=np.uint8)
     changed = data.copy()
@@ -53,5 +55,5 @@ def test_more_than_a_chunk_agrees_with_the_crc_of_its_parts(extra):
     assert crc32c(data) != crc32c(data[:-1])
 
 
-def test_the_mask_is_tensorflows():
+def test_the_mask_is_tensorflows() -> None:
     assert masked(0xE3069283) == (((0xE3069283 >> 15) | (0xE3069283 << 17)) + 0xA282EAD8) % 2**32

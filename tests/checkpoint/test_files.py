@@ -6,6 +6,8 @@ import os
 import pickle
 import socket
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +17,14 @@ from arrayformer.core.checkpoint import files, read_checkpoint
 from arrayformer.core.errors import ModelFileError
 
 
-def zipped():
+def zipped() -> Any:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("data.pkl", b"x" * 100)
     return buffer.getvalue()
 
 
-def npy():
+def npy() -> Any:
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(100))
     return buffer.getvalue()
@@ -45,7 +47,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("content", "message"), FOREIGN.values(), ids=FOREIGN)
-def test_another_kind_of_file_under_the_name_is_named(tmp_path, content, message):
+def test_another_kind_of_file_under_the_name_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     model = write_model(tmp_path / "model", weights=content)
 
     with pytest.raises(ModelFileError, match=rf"model\.safetensors: not a safetensors file but .*{message}"):
@@ -64,7 +66,7 @@ def test_another_kind_of_file_under_the_name_is_named(tmp_path, content, message
         ("README.md", "neither model.safetensors nor model.safetensors.index.json"),
     ],
 )
-def test_weights_in_another_form_are_refused_with_the_way_out(tmp_path, name, message):
+def test_weights_in_another_form_are_refused_with_the_way_out(tmp_path: Path, name: str, message: str) -> None:
     model = write_model(tmp_path / "model")
     os.rename(model / "model.safetensors", model / name)
 
@@ -72,7 +74,7 @@ def test_weights_in_another_form_are_refused_with_the_way_out(tmp_path, name, me
         read_checkpoint(model)
 
 
-def bind(path):
+def bind(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(path))
 
@@ -89,7 +91,9 @@ KINDS = {
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 @pytest.mark.parametrize(("make", "message"), KINDS.values(), ids=KINDS)
-def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, monkeypatch, name, make, message):
+def test_what_is_no_regular_file_is_refused_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Any, message: str
+) -> None:
     model = write_model(tmp_path / "model")
     (model / name).unlink()
     monkeypatch.chdir(model)  # a socket's path must be short
@@ -101,7 +105,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, monkeypatc
     assert str(model / name) in str(raised.value)
 
 
-def test_a_device_is_refused(tmp_path, monkeypatch):
+def test_a_device_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = write_model(tmp_path / "model")
     monkeypatch.setattr(files, "_resolve_inside", lambda directory, path: "/dev/zero")
 
@@ -110,7 +114,7 @@ def test_a_device_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_named_with_the_reason(tmp_path):
+def test_a_file_that_may_not_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
     (model / "model.safetensors").chmod(0)
 
@@ -118,9 +122,9 @@ def test_a_file_that_may_not_be_read_is_named_with_the_reason(tmp_path):
         read_checkpoint(model)
 
 
-def test_an_error_of_the_disk_is_reported_with_its_place(tmp_path, monkeypatch):
+def test_an_error_of_the_disk_is_reported_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(io.FileIO):
-        def readinto(self, target):
+        def readinto(self, target: Any) -> None:
             raise OSError(5, "Input/output error")
 
     model = write_model(tmp_path / "model")
@@ -130,11 +134,12 @@ def test_an_error_of_the_disk_is_reported_with_its_place(tmp_path, monkeypatch):
         read_checkpoint(model)
 
 
-def during_the_read(monkeypatch, act):
+def during_the_read(monkeypatch: pytest.MonkeyPatch, act: Any) -> Any:
     """Calls `act` once, when the first tensor is read."""
-    read_into, calls = files.ModelFile.read_into, []
+    calls: list[int] = []
+    read_into = files.ModelFile.read_into
 
-    def spy(self, offset, target):
+    def spy(self: files.ModelFile, offset: int, target: memoryview) -> None:
         if self.path.name == "model.safetensors" and offset > 64 and not calls:
             calls.append(offset)
             act(self.path)
@@ -144,17 +149,17 @@ def during_the_read(monkeypatch, act):
     return calls
 
 
-def truncate(path):
+def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def write_to(path):
+def write_to(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-4] + b"\0\0\0\0")
     os.utime(path, ns=(1, 1))
 
 
-def replace(path):
+def replace(path: Path) -> None:
     path.with_name("new").write_bytes(b"something else")
     os.replace(path.with_name("new"), path)
 
@@ -163,7 +168,9 @@ def replace(path):
     ("act", "message"),
     [(truncate, "ends at byte .* it is being written or cut short"), (write_to, "changed while it was read")],
 )
-def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch, act, message):
+def test_a_file_that_changes_while_it_is_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Any, message: str
+) -> None:
     model = write_model(tmp_path / "model")
     calls = during_the_read(monkeypatch, act)
 
@@ -173,7 +180,9 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch,
     assert calls
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_still_read_as_it_was(tmp_path, monkeypatch):
+def test_a_file_that_is_replaced_while_it_is_read_is_still_read_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = write_model(tmp_path / "model")
     calls = during_the_read(monkeypatch, replace)
 
@@ -191,14 +200,14 @@ def test_a_file_that_is_replaced_while_it_is_read_is_still_read_as_it_was(tmp_pa
         (lambda path: path.mkdir(), "neither config.json nor hparams.json"),
     ],
 )
-def test_what_is_no_models_directory_is_refused(tmp_path, make, message):
+def test_what_is_no_models_directory_is_refused(tmp_path: Path, make: Any, message: str) -> None:
     make(tmp_path / "model")
 
     with pytest.raises(ModelFileError, match=message):
         read_checkpoint(tmp_path / "model")
 
 
-def test_a_link_that_leads_out_of_the_directory_is_not_followed(tmp_path):
+def test_a_link_that_leads_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
     os.rename(model / "config.json", tmp_path / "config.json")
     (model / "config.json").symlink_to("../config.json")
@@ -207,7 +216,7 @@ def test_a_link_that_leads_out_of_the_directory_is_not_followed(tmp_path):
         read_checkpoint(model)
 
 
-def test_no_file_is_left_open(tmp_path):
+def test_no_file_is_left_open(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", weights=b"")
     before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
 
@@ -218,6 +227,6 @@ def test_no_file_is_left_open(tmp_path):
     assert len(after) == len(before)
 
 
-def test_control_characters_and_long_names_are_shown_on_one_line():
+def test_control_characters_and_long_names_are_shown_on_one_line() -> None:
     assert files.shown("a\nb\x1b[31m\u202e") == "a\\nb\\x1b[31m\\u202e"
     assert len(files.shown("x" * 10_000)) == 200

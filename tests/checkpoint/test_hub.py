@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.checkpoint.hub_server import COMMIT, OTHER, Fault, serving
+from tests.checkpoint.hub_server import COMMIT, OTHER, Fault, Hub, serving
 from tests.checkpoint.model_files import CONFIG, named, safetensors
 
 from arrayformer.core.checkpoint import read_checkpoint
@@ -32,13 +33,13 @@ FILES = {
 
 
 @pytest.fixture
-def hub():
+def hub() -> Any:
     with serving(dict(FILES)) as server:
         yield server
 
 
 @pytest.fixture
-def cache(hub, tmp_path, monkeypatch):
+def cache(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty cache, and huggingface_hub turned to the hub on this machine, without long waits."""
     from huggingface_hub import constants
 
@@ -59,11 +60,11 @@ def cache(hub, tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def blobs(cache):
+def blobs(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.glob("models--owner--tiny/blobs/*"))
 
 
-def test_a_model_is_fetched_at_the_commit_of_its_branch(hub, cache):
+def test_a_model_is_fetched_at_the_commit_of_its_branch(hub: Hub, cache: Path) -> None:
     path = resolve_model("owner/tiny")
 
     assert path == cache / "models--owner--tiny" / "snapshots" / COMMIT
@@ -72,7 +73,7 @@ def test_a_model_is_fetched_at_the_commit_of_its_branch(hub, cache):
     assert not [request for request in hub.requests if "resolve/main" in request]
 
 
-def test_what_is_in_the_cache_is_not_fetched_again(hub, cache):
+def test_what_is_in_the_cache_is_not_fetched_again(hub: Hub, cache: Path) -> None:
     resolve_model("owner/tiny")
     hub.requests.clear()
 
@@ -81,7 +82,7 @@ def test_what_is_in_the_cache_is_not_fetched_again(hub, cache):
     assert hub.requests == ["GET /api/models/owner/tiny"]
 
 
-def test_a_commit_that_is_in_the_cache_needs_no_hub(hub, cache):
+def test_a_commit_that_is_in_the_cache_needs_no_hub(hub: Hub, cache: Path) -> None:
     resolve_model("owner/tiny")
     hub.requests.clear()
 
@@ -90,7 +91,7 @@ def test_a_commit_that_is_in_the_cache_needs_no_hub(hub, cache):
     assert hub.requests == []
 
 
-def test_a_branch_that_moved_is_followed(hub, cache):
+def test_a_branch_that_moved_is_followed(hub: Hub, cache: Path) -> None:
     resolve_model("owner/tiny")
     hub.commit = OTHER
 
@@ -99,8 +100,8 @@ def test_a_branch_that_moved_is_followed(hub, cache):
 
 
 @pytest.fixture
-def no_sockets(monkeypatch):
-    def refuse(*_, **__):
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a socket was opened")
 
     monkeypatch.setattr(socket, "socket", refuse)
@@ -109,7 +110,9 @@ def no_sockets(monkeypatch):
 
 
 @pytest.mark.parametrize("revision", [None, "main", COMMIT])
-def test_offline_takes_what_was_fetched_and_opens_no_socket(hub, cache, request, revision):
+def test_offline_takes_what_was_fetched_and_opens_no_socket(
+    hub: Hub, cache: Path, request: pytest.FixtureRequest, revision: str | None
+) -> None:
     resolve_model("owner/tiny")
     request.getfixturevalue("no_sockets")
 
@@ -117,7 +120,9 @@ def test_offline_takes_what_was_fetched_and_opens_no_socket(hub, cache, request,
 
 
 @pytest.mark.parametrize("by", ["argument", "environment"])
-def test_offline_says_what_is_not_there_and_how_to_fetch_it(hub, cache, monkeypatch, no_sockets, by):
+def test_offline_says_what_is_not_there_and_how_to_fetch_it(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, no_sockets: None, by: Any
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", by == "environment")
 
     with pytest.raises(
@@ -128,7 +133,9 @@ def test_offline_says_what_is_not_there_and_how_to_fetch_it(hub, cache, monkeypa
     assert raised.value.exit_code == 5
 
 
-def test_without_a_network_a_branch_is_taken_as_last_seen(hub, cache, monkeypatch):
+def test_without_a_network_a_branch_is_taken_as_last_seen(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolve_model("owner/tiny")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
 
@@ -136,7 +143,7 @@ def test_without_a_network_a_branch_is_taken_as_last_seen(hub, cache, monkeypatc
         assert resolve_model("owner/tiny").name == COMMIT
 
 
-def flipped(content):
+def flipped(content: bytes) -> Any:
     return content[:1000] + bytes([content[1000] ^ 1]) + content[1001:]
 
 
@@ -153,7 +160,7 @@ ONCE = {
 
 
 @pytest.mark.parametrize("fault", ONCE.values(), ids=ONCE)
-def test_a_passing_fault_is_overcome(hub, cache, fault):
+def test_a_passing_fault_is_overcome(hub: Hub, cache: Path, fault: Fault) -> None:
     hub.fault = fault
 
     path = resolve_model("owner/tiny")
@@ -162,7 +169,7 @@ def test_a_passing_fault_is_overcome(hub, cache, fault):
     assert not list(cache.rglob("*.incomplete"))
 
 
-def test_a_transfer_that_broke_off_is_resumed_where_it_stopped(hub, cache):
+def test_a_transfer_that_broke_off_is_resumed_where_it_stopped(hub: Hub, cache: Path) -> None:
     hub.fault = Fault("get", cut=0.5, times=1)
 
     resolve_model("owner/tiny")
@@ -202,7 +209,9 @@ FOREVER = {
 
 
 @pytest.mark.parametrize(("fault", "message"), FOREVER.values(), ids=FOREVER)
-def test_a_lasting_fault_is_one_clear_error_and_leaves_no_weights(hub, cache, monkeypatch, fault, message):
+def test_a_lasting_fault_is_one_clear_error_and_leaves_no_weights(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, message: str
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.fault = fault
 
@@ -242,7 +251,9 @@ LISTINGS = {
 
 
 @pytest.mark.parametrize(("listed", "message"), LISTINGS.values(), ids=LISTINGS)
-def test_a_listing_that_makes_no_sense_is_refused_before_a_file_is_fetched(hub, cache, listed, message):
+def test_a_listing_that_makes_no_sense_is_refused_before_a_file_is_fetched(
+    hub: Hub, cache: Path, listed: Any, message: str
+) -> None:
     hub.listed = listed
 
     with pytest.raises(DownloadError, match=message):
@@ -251,7 +262,7 @@ def test_a_listing_that_makes_no_sense_is_refused_before_a_file_is_fetched(hub, 
     assert hub.requests == ["GET /api/models/owner/tiny"]
 
 
-def test_shards_are_fetched_with_their_index(hub, cache):
+def test_shards_are_fetched_with_their_index(hub: Hub, cache: Path) -> None:
     half = {name: x for i, (name, x) in enumerate(named().items()) if i % 2}
     rest = {name: x for i, (name, x) in enumerate(named().items()) if not i % 2}
     one, two = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -265,13 +276,13 @@ def test_shards_are_fetched_with_their_index(hub, cache):
     assert config.n_layer == 2
 
 
-def test_a_revision_that_is_not_there_is_said(hub, cache):
+def test_a_revision_that_is_not_there_is_said(hub: Hub, cache: Path) -> None:
     with pytest.raises(DownloadError, match=r"owner/tiny at v9: there is no such revision \(404\)"):
         resolve_model("owner/tiny", revision="v9")
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_a_cached_file_that_was_changed_is_found_out(hub, cache, offline):
+def test_a_cached_file_that_was_changed_is_found_out(hub: Hub, cache: Path, offline: bool) -> None:
     weights = resolve_model("owner/tiny") / "model.safetensors"
     os.truncate(weights, len(WEIGHTS) - 4)
 
@@ -283,7 +294,7 @@ def test_a_cached_file_that_was_changed_is_found_out(hub, cache, offline):
             assert (resolve_model("owner/tiny") / "model.safetensors").read_bytes() == WEIGHTS
 
 
-def test_what_another_program_fetched_is_checked_by_the_names_of_the_blobs(hub, cache):
+def test_what_another_program_fetched_is_checked_by_the_names_of_the_blobs(hub: Hub, cache: Path) -> None:
     path = resolve_model("owner/tiny")
     shutil.rmtree(cache / "models--owner--tiny" / "arrayformer")
     assert resolve_model("owner/tiny", offline=True) == path
@@ -293,8 +304,8 @@ def test_what_another_program_fetched_is_checked_by_the_names_of_the_blobs(hub, 
         resolve_model("owner/tiny", offline=True)
 
 
-def fails_with(number):
-    def fail(*_, **__):
+def fails_with(number: int) -> Any:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     return fail
@@ -304,14 +315,18 @@ def fails_with(number):
     ("number", "message"),
     [(errno.ENOSPC, "is full; make room, or set HF_HOME"), (errno.EROFS, "cannot be written .*Read-only")],
 )
-def test_a_full_or_closed_disk_is_said(hub, cache, monkeypatch, number, message):
+def test_a_full_or_closed_disk_is_said(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
     monkeypatch.setattr(os, "makedirs", fails_with(number))
 
     with pytest.raises(DownloadError, match=f"the disk of the cache {cache} {message}"):
         resolve_model("owner/tiny")
 
 
-def test_too_little_room_is_said_before_anything_is_fetched(hub, cache, monkeypatch):
+def test_too_little_room_is_said_before_anything_is_fetched(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 50))
 
     with pytest.raises(DownloadError, match=r"needs 0 MB in .*, where 0 MB are free; make room"):
@@ -320,7 +335,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(hub, cache, monkeypa
     assert hub.requests == ["GET /api/models/owner/tiny"]
 
 
-def test_plain_http_to_another_machine_is_warned_of(hub, cache, monkeypatch):
+def test_plain_http_to_another_machine_is_warned_of(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://mirror.invalid")
 
     with (
@@ -330,7 +345,7 @@ def test_plain_http_to_another_machine_is_warned_of(hub, cache, monkeypatch):
         resolve_model("owner/tiny")
 
 
-def test_without_symbolic_links_files_are_copied(hub, cache, monkeypatch):
+def test_without_symbolic_links_files_are_copied(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.file_download.are_symlinks_supported", lambda *_: False)
 
     path = resolve_model("owner/tiny")
@@ -345,7 +360,7 @@ def test_without_symbolic_links_files_are_copied(hub, cache, monkeypatch):
 FETCH = "from arrayformer.core.hub import resolve_model; print(resolve_model('owner/tiny'))"
 
 
-def start(hub, home, code=FETCH):
+def start(hub: Hub, home: Any, code: Any = FETCH) -> Any:
     env = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     env |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home), "HF_HUB_DOWNLOAD_TIMEOUT": "20", "HF_HUB_OFFLINE": ""}
     return subprocess.Popen(
@@ -353,14 +368,16 @@ def start(hub, home, code=FETCH):
     )
 
 
-def wait_for_the_weights(hub):
+def wait_for_the_weights(hub: Hub) -> None:
     deadline = time.monotonic() + 60
     while not any(r.startswith("GET") and "model.safetensors" in r for r in hub.requests):
         assert time.monotonic() < deadline, hub.requests
         time.sleep(0.05)
 
 
-def test_two_processes_at_once_both_end_with_the_whole_file_and_draw_no_bar_into_a_pipe(hub, tmp_path):
+def test_two_processes_at_once_both_end_with_the_whole_file_and_draw_no_bar_into_a_pipe(
+    hub: Hub, tmp_path: Path
+) -> None:
     no_lock = "import fcntl; fcntl.flock = lambda *_: None; " + FETCH  # as file systems do that only pretend to lock
     hub.fault = Fault("get", stall=0.5)
 
@@ -374,7 +391,7 @@ def test_two_processes_at_once_both_end_with_the_whole_file_and_draw_no_bar_into
     assert (paths.pop() / "model.safetensors").read_bytes() == WEIGHTS
 
 
-def test_a_process_killed_in_the_middle_leaves_nothing_that_looks_whole(hub, tmp_path):
+def test_a_process_killed_in_the_middle_leaves_nothing_that_looks_whole(hub: Hub, tmp_path: Path) -> None:
     hub.fault = Fault("get", stall=30)
     process = start(hub, tmp_path)
     wait_for_the_weights(hub)
@@ -387,7 +404,7 @@ def test_a_process_killed_in_the_middle_leaves_nothing_that_looks_whole(hub, tmp
     assert (Path(out.strip()) / "model.safetensors").read_bytes() == WEIGHTS, err
 
 
-def test_ctrl_c_in_the_middle_leaves_no_part_of_a_file(hub, tmp_path):
+def test_ctrl_c_in_the_middle_leaves_no_part_of_a_file(hub: Hub, tmp_path: Path) -> None:
     hub.fault = Fault("get", stall=30)
     process = start(hub, tmp_path)
     wait_for_the_weights(hub)
@@ -407,7 +424,9 @@ def test_ctrl_c_in_the_middle_leaves_no_part_of_a_file(hub, tmp_path):
     ["a/b/c", "https://huggingface.co/gpt2", "", "owner/", "/name", "owner/na me", "öwner/name", "a/..", "a\n/b",
      "124m", "owner/name\0", "-x/y", "owner/" + "x" * 200, "x" * 5000, "a--b/c", "../../nowhere"],
 )  # fmt: skip
-def test_what_can_be_no_model_is_refused_without_asking_the_hub(hub, cache, tmp_path, monkeypatch, name):
+def test_what_can_be_no_model_is_refused_without_asking_the_hub(
+    hub: Hub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(ModelFileError, match="no model "):
@@ -417,25 +436,25 @@ def test_what_can_be_no_model_is_refused_without_asking_the_hub(hub, cache, tmp_
 
 
 @pytest.mark.parametrize("revision", ["../x", "a/../b", "-x", "", "a b", "ä", "x" * 300, "a\n"])
-def test_what_can_be_no_revision_is_refused(hub, cache, revision):
+def test_what_can_be_no_revision_is_refused(hub: Hub, cache: Path, revision: str | None) -> None:
     with pytest.raises(InputError, match="neither a commit nor the name of a branch"):
         resolve_model("owner/tiny", revision=revision)
 
     assert hub.requests == []
 
 
-def test_a_directory_is_itself(tmp_path):
+def test_a_directory_is_itself(tmp_path: Path) -> None:
     assert resolve_model(str(tmp_path)) == tmp_path
 
 
-def test_a_file_is_refused(tmp_path):
+def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
 
     with pytest.raises(ModelFileError, match="is a file; pass the directory"):
         resolve_model(str(tmp_path / "model.safetensors"))
 
 
-def test_a_size_is_taken_from_the_models_directory(tmp_path):
+def test_a_size_is_taken_from_the_models_directory(tmp_path: Path) -> None:
     (tmp_path / "124M").mkdir()
 
     assert resolve_model("124M", models_dir=tmp_path) == tmp_path / "124M"
@@ -445,14 +464,16 @@ def test_a_size_is_taken_from_the_models_directory(tmp_path):
     ("name", "hub_id"),
     [("124M", "gpt2"), ("355M", "gpt2-medium"), ("774M", "gpt2-large"), ("1558M", "gpt2-xl"), ("gpt2", "gpt2")],
 )
-def test_a_size_that_is_not_there_is_looked_for_at_the_hub(hub, cache, tmp_path, name, hub_id):
+def test_a_size_that_is_not_there_is_looked_for_at_the_hub(
+    hub: Hub, cache: Path, tmp_path: Path, name: str, hub_id: Any
+) -> None:
     with pytest.raises(DownloadError, match=f"openai-community/{hub_id}: there is no such repository"):
         resolve_model(name, models_dir=tmp_path)
 
     assert hub.requests == [f"GET /api/models/openai-community/{hub_id}"]
 
 
-def test_the_default_model_is_in_the_package():
+def test_the_default_model_is_in_the_package() -> None:
     import arrayformer
 
     wanted = Path(arrayformer.__file__).parent / "models" / "fable"
@@ -463,7 +484,7 @@ def test_the_default_model_is_in_the_package():
         assert resolve_model("fable") == wanted
 
 
-def test_finding_a_directory_imports_no_hub_library(tmp_path):
+def test_finding_a_directory_imports_no_hub_library(tmp_path: Path) -> None:
     code = (
         f"import sys; from arrayformer.core.hub import resolve_model; resolve_model({str(tmp_path)!r}); "
         "assert 'huggingface_hub' not in sys.modules"

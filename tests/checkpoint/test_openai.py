@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -24,20 +25,22 @@ INDEX, DATA = "model.ckpt.index", "model.ckpt.data-00000-of-00001"
 
 
 @pytest.fixture(scope="module")
-def written():
+def written() -> Any:
     """What TensorFlow was given to write."""
     spec = importlib.util.spec_from_file_location("make_openai_tiny", FIXTURE / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
     make = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make)
     return make.weights()
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path: Path) -> Any:
     return shutil.copytree(FIXTURE, tmp_path / "124M")
 
 
-def test_what_tensorflow_wrote_is_read_exactly(written):
+def test_what_tensorflow_wrote_is_read_exactly(written: Any) -> None:
     config, params = read_checkpoint(FIXTURE)
 
     assert (config.n_vocab, config.n_ctx, config.n_embd, config.n_head, config.n_layer) == (259, 16, 8, 2, 2)
@@ -48,7 +51,7 @@ def test_what_tensorflow_wrote_is_read_exactly(written):
         np.testing.assert_array_equal(x, written[openai_name(path)].reshape(x.shape), err_msg=path)
 
 
-def test_encoder_sizes_and_weights_come_as_from_picogpt(model):
+def test_encoder_sizes_and_weights_come_as_from_picogpt(model: Path) -> None:
     encoder, hparams, params = load_encoder_hparams_and_params("124M", str(model.parent))
 
     ids = encoder.encode("the cat")
@@ -57,12 +60,12 @@ def test_encoder_sizes_and_weights_come_as_from_picogpt(model):
     assert gpt2(ids, **params, n_head=hparams["n_head"]).shape == (len(ids), 259)
 
 
-def test_another_size_is_refused():
+def test_another_size_is_refused() -> None:
     with pytest.raises(InputError, match=r"'1\.5B' is not one of 124M, 355M, 774M, 1558M"):
         load_encoder_hparams_and_params("1.5B", "models")
 
 
-def test_a_checkpoint_of_another_name_is_found(model):
+def test_a_checkpoint_of_another_name_is_found(model: Path) -> None:
     for name in (INDEX, DATA):
         (model / name).rename(model / name.replace("model.ckpt", "model-1000"))
     (model / "checkpoint").write_text('model_checkpoint_path: "model-1000"\n')
@@ -71,7 +74,7 @@ def test_a_checkpoint_of_another_name_is_found(model):
 
 
 @pytest.mark.parametrize("stem", ["../124M/model.ckpt", "/etc/passwd", "a/b", "", "..", "a\\nb"])
-def test_a_checkpoint_file_that_names_another_place_is_refused(model, stem):
+def test_a_checkpoint_file_that_names_another_place_is_refused(model: Path, stem: Any) -> None:
     (model / "checkpoint").write_text(f'model_checkpoint_path: "{stem}"\n')
 
     with pytest.raises(ModelFileError, match="checkpoint: names no file of this directory"):
@@ -79,14 +82,14 @@ def test_a_checkpoint_file_that_names_another_place_is_refused(model, stem):
 
 
 @pytest.mark.parametrize("name", [INDEX, DATA, "hparams.json"])
-def test_a_missing_file_is_named(model, name):
+def test_a_missing_file_is_named(model: Path, name: str) -> None:
     (model / name).unlink()
 
     with pytest.raises(ModelFileError, match=f"{name}: cannot be opened|neither config.json nor hparams.json"):
         read_checkpoint(model)
 
 
-def test_a_flipped_bit_in_the_weights_is_found_by_the_crc(model):
+def test_a_flipped_bit_in_the_weights_is_found_by_the_crc(model: Path) -> None:
     content = bytearray((model / DATA).read_bytes())
     content[5000] ^= 1
     (model / DATA).write_bytes(content)
@@ -95,7 +98,7 @@ def test_a_flipped_bit_in_the_weights_is_found_by_the_crc(model):
         read_checkpoint(model)
 
 
-def test_weights_cut_short_are_refused_with_both_sizes(model):
+def test_weights_cut_short_are_refused_with_both_sizes(model: Path) -> None:
     size = (model / DATA).stat().st_size
     (model / DATA).write_bytes((model / DATA).read_bytes()[: size - 4])
 
@@ -106,17 +109,17 @@ def test_weights_cut_short_are_refused_with_both_sizes(model):
 # A writer of the index, as simple as can be: no shared prefixes, one restart.
 
 
-def varint(n):
+def varint(n: Any) -> Any:
     return bytes([n & 0x7F | 0x80]) + varint(n >> 7) if n > 0x7F else bytes([n])
 
 
-def block(pairs, kind=0, restarts=1):
+def block(pairs: Any, kind: Any = 0, restarts: Any = 1) -> Any:
     entries = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in pairs)
     content = entries + bytes(4) + restarts.to_bytes(4, "little") + bytes([kind])
     return content + masked(crc32c(np.frombuffer(content, np.uint8))).to_bytes(4, "little")
 
 
-def index_file(*blocks, magic=0xDB4775248B80FB57, shift=0):
+def index_file(*blocks: Any, magic: Any = 0xDB4775248B80FB57, shift: Any = 0) -> Any:
     """Data blocks, an empty meta block, the block of handles and the footer."""
     content, handles = b"", []
     for data in (*blocks, block([])):
@@ -127,7 +130,7 @@ def index_file(*blocks, magic=0xDB4775248B80FB57, shift=0):
     return content + top + footer.ljust(40, b"\0") + magic.to_bytes(8, "little")
 
 
-def field(number, value):
+def field(number: int, value: Any) -> Any:
     return (
         (varint(number << 3) + varint(value))
         if isinstance(value, int)
@@ -135,11 +138,11 @@ def field(number, value):
     )
 
 
-def shape(*sizes):
+def shape(*sizes: Any) -> Any:
     return field(2, b"".join(field(2, field(1, size)) for size in sizes))
 
 
-def entry(*sizes, dtype=1, offset=0, size=None, more=b""):
+def entry(*sizes: Any, dtype: Any = 1, offset: Any = 0, size: int | None = None, more: Any = b"") -> Any:
     count = int(np.prod(sizes)) * 4 if size is None else size
     return field(1, dtype) + shape(*sizes) + field(4, offset) + field(5, count) + more
 
@@ -147,7 +150,7 @@ def entry(*sizes, dtype=1, offset=0, size=None, more=b""):
 HEADER = (b"", field(1, 1))
 
 
-def test_tables_of_several_blocks_are_read(tmp_path):
+def test_tables_of_several_blocks_are_read(tmp_path: Path) -> None:
     (tmp_path / "i").write_bytes(index_file(block([HEADER, (b"a", entry(2, 3))]), block([(b"b", entry(4, offset=24))])))
 
     with open_inside(tmp_path, "i") as file:
@@ -189,7 +192,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
-def test_a_bad_index_is_refused_naming_the_place(model, content, message):
+def test_a_bad_index_is_refused_naming_the_place(model: Path, content: bytes, message: str) -> None:
     (model / INDEX).write_bytes(content)
 
     with pytest.raises(ModelFileError, match=message) as raised:
@@ -207,7 +210,7 @@ def test_a_bad_index_is_refused_naming_the_place(model, content, message):
         ([(b"model/wte", entry(259, 8, offset=2**63))], "ends at byte"),
     ],
 )
-def test_an_index_that_does_not_fit_the_model_is_refused(model, tensors, message):
+def test_an_index_that_does_not_fit_the_model_is_refused(model: Path, tensors: Any, message: str) -> None:
     (model / INDEX).write_bytes(index_file(block([HEADER, *tensors])))
 
     with pytest.raises(ModelFileError, match=message):
@@ -219,7 +222,7 @@ def test_an_index_that_does_not_fit_the_model_is_refused(model, tensors, message
     changes=st.lists(st.tuples(st.integers(0, 10**4), st.integers(1, 255)), min_size=1, max_size=3),
     cut=st.integers(0, 30),
 )
-def test_a_damaged_index_is_refused_or_read_as_before(tmp_path, changes, cut):
+def test_a_damaged_index_is_refused_or_read_as_before(tmp_path: Path, changes: Any, cut: Any) -> None:
     sound = (FIXTURE / INDEX).read_bytes()
     damaged = bytearray(sound)
     for place, flip in changes:

@@ -5,6 +5,9 @@ import json
 import struct
 import time
 import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -24,31 +27,31 @@ WTE = "transformer.wte.weight"
 WTE_SIZE = TENSORS[WTE].nbytes
 
 
-def with_wte(**fields):
+def with_wte(**fields: Any) -> Any:
     """The file with other fields for wte; a field that is `...` goes away."""
     header = table(TENSORS)
     header[WTE] = {name: value for name, value in (header[WTE] | fields).items() if value is not ...}
     return packed(header, DATA)
 
 
-def with_text(old, new):
+def with_text(old: Any, new: Any) -> Any:
     """The file with `old` in its header's text replaced."""
     text = json.dumps(table(TENSORS))
     assert old in text
     return packed(text.replace(old, new, 1).encode(), DATA)
 
 
-def renamed(name):
+def renamed(name: str) -> Any:
     header = table(TENSORS)
     header = {name if key == WTE else key: value for key, value in header.items()}
     return packed(header, DATA)
 
 
-def with_metadata(metadata):
+def with_metadata(metadata: Any) -> Any:
     return packed({"__metadata__": metadata} | table(TENSORS), DATA)
 
 
-def many_names():
+def many_names() -> Any:
     entry = json.dumps({"dtype": "U8", "shape": [1], "data_offsets": [0, 1]})
     return packed(("{" + ",".join(f'"{i}":{entry}' for i in range(10_001)) + "}").encode(), b"\0")
 
@@ -114,7 +117,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
-def test_a_bad_file_is_refused_at_once_naming_itself(tmp_path, content, message):
+def test_a_bad_file_is_refused_at_once_naming_itself(tmp_path: Path, content: bytes, message: str) -> None:
     model = write_model(tmp_path / "model", weights=content)
     tracemalloc.start()
     began = time.perf_counter()
@@ -140,7 +143,7 @@ def test_a_bad_file_is_refused_at_once_naming_itself(tmp_path, content, message)
         pytest.param(with_metadata({"format": "pt", "__reduce__": "os.system"}), id="S-37 metadata like code"),
     ],
 )
-def test_an_odd_but_sound_file_is_read(tmp_path, content):
+def test_an_odd_but_sound_file_is_read(tmp_path: Path, content: bytes) -> None:
     model = write_model(tmp_path / "model", weights=content)
 
     config, params = read_checkpoint(model)
@@ -152,10 +155,11 @@ MUTATIONS = st.lists(
     st.tuples(st.integers(0, 400), st.sampled_from([*b'{}[]":,-0123456789eE.\\unFB \n\x00\xff\x80']), st.booleans()),
     max_size=4,
 )
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     ["F32", "F16", "BF16", "U8", "I64", "F64", "q", [], [2], [2, 3], [0], [1, 0], [0, 24], [24, 48], [0, 48], [12, 24],
      None, True, -1, {}, [[]], "", "é", 1e3]
 )  # fmt: skip
+deserialize: Callable[[bytes], list[tuple[str, Any]]] = library.deserialize
 SMALL = {
     "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
     "b": {"dtype": "BF16", "shape": [12], "data_offsets": [24, 48]},
@@ -171,7 +175,9 @@ SMALL = {
     cut=st.integers(0, 60),
     length=st.integers(-3, 3),
 )
-def test_what_is_accepted_the_library_accepts_with_the_same_table(tmp_path, edits, bytes_changed, cut, length):
+def test_what_is_accepted_the_library_accepts_with_the_same_table(
+    tmp_path: Path, edits: Any, bytes_changed: Any, cut: Any, length: Any
+) -> None:
     header = copy.deepcopy(SMALL)
     for tensor, field, value in edits:
         header[tensor][field] = value
@@ -191,7 +197,5 @@ def test_what_is_accepted_the_library_accepts_with_the_same_table(tmp_path, edit
     except ModelFileError:
         return
 
-    theirs = {
-        name: (info["dtype"], tuple(info["shape"]), bytes(info["data"])) for name, info in library.deserialize(content)
-    }
+    theirs = {name: (info["dtype"], tuple(info["shape"]), bytes(info["data"])) for name, info in deserialize(content)}
     assert found == theirs

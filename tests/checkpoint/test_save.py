@@ -1,6 +1,8 @@
 """What is saved can be read, by this project and by others."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ ODD = GPT2Config(
 )  # fmt: skip
 
 
-def bfloat16(x):
+def bfloat16(x: Any) -> Any:
     """float32 values rounded to bfloat16, by way of their decimal-free definition in float64."""
     mantissa, exponent = np.frexp(x.astype(np.float64))
     return np.ldexp(np.round(mantissa * 256) / 256, exponent).astype(np.float32)
@@ -29,7 +31,9 @@ def bfloat16(x):
     ("dtype", "rounded"),
     [("float32", lambda x: x), ("float16", lambda x: x.astype(np.float16)), ("bfloat16", bfloat16)],
 )
-def test_a_saved_checkpoint_reads_back_as_it_was_but_for_rounding(tmp_path, config, dtype, rounded):
+def test_a_saved_checkpoint_reads_back_as_it_was_but_for_rounding(
+    tmp_path: Path, config: Any, dtype: Any, rounded: Any
+) -> None:
     params = random_params(config)
 
     save_checkpoint(tmp_path / "model", config, params, dtype, {"vocab.json": b"{}"})
@@ -43,7 +47,7 @@ def test_a_saved_checkpoint_reads_back_as_it_was_but_for_rounding(tmp_path, conf
         np.testing.assert_array_equal(read, rounded(x), err_msg=path)
 
 
-def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_the_others(tmp_path):
+def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_the_others(tmp_path: Path) -> None:
     model = tmp_path / "model"
     save_checkpoint(model, TINY, random_params(TINY, seed=1))
     (model / "MODEL_CARD.md").write_text("card")
@@ -57,13 +61,13 @@ def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_the_others(tmp_pa
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
-def wrong_shape():
+def wrong_shape() -> Any:
     params = random_params(TINY)
     params["wpe"] = params["wpe"][:3]
     return params
 
 
-def too_large():
+def too_large() -> Any:
     params = random_params(TINY)
     params["ln_f"]["b"][2] = 1e6
     return params
@@ -80,14 +84,18 @@ def too_large():
         (too_large(), {"dtype": "float16"}, "ln_f.b.*float16"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_and_leaves_nothing(tmp_path, params, options, message):
+def test_what_cannot_be_saved_is_refused_and_leaves_nothing(
+    tmp_path: Path, params: Any, options: Any, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         save_checkpoint(tmp_path / "model", TINY, params, **options)
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_write_that_fails_in_the_middle_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+def test_a_write_that_fails_in_the_middle_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tmp_path / "model"
     save_checkpoint(model, TINY, random_params(TINY, seed=1))
     monkeypatch.setattr(json, "dumps", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -102,7 +110,7 @@ def test_a_write_that_fails_in_the_middle_leaves_the_old_checkpoint(tmp_path, mo
 @pytest.mark.parity
 @pytest.mark.parametrize("config", [TINY, ODD])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_transformers_loads_what_is_saved(tmp_path, config, dtype):
+def test_transformers_loads_what_is_saved(tmp_path: Path, config: Any, dtype: Any) -> None:
     transformers = pytest.importorskip("transformers")
     params = random_params(config)
 

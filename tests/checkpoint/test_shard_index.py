@@ -2,6 +2,8 @@
 
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ NAMES = list(named())
 SHARD_OF = {name: ONE if i % 2 else TWO for i, name in enumerate(NAMES)}
 
 
-def write_shards(directory, index=None):
+def write_shards(directory: Path, index: Any = None) -> Any:
     """A sound model in two shards, whose index is `index`: a value, or the bytes of the file."""
     write_model(directory)
     (directory / "model.safetensors").unlink()
@@ -29,19 +31,19 @@ def write_shards(directory, index=None):
     return directory
 
 
-def moved(shard):
+def moved(shard: Any) -> Any:
     """An index in which the first tensor lies in `shard`."""
     return {"weight_map": SHARD_OF | {NAMES[0]: shard}}
 
 
-def assert_read(directory):
+def assert_read(directory: Path) -> None:
     _, params = read_checkpoint(directory)
     for (_, x), (path, wanted) in zip(walk(params), walk(PARAMS), strict=True):
         np.testing.assert_array_equal(x, wanted, err_msg=path)
 
 
 @pytest.mark.parametrize("metadata", [{}, {"metadata": {"total_size": -1}}, {"metadata": {"total_size": 1}}])
-def test_shards_are_read_whatever_total_size_says(tmp_path, metadata):
+def test_shards_are_read_whatever_total_size_says(tmp_path: Path, metadata: Any) -> None:
     assert_read(write_shards(tmp_path / "model", metadata | {"weight_map": SHARD_OF}))
 
 
@@ -82,7 +84,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("index", "message"), BAD.values(), ids=BAD)
-def test_a_bad_index_is_refused_before_anything_else_is_opened(tmp_path, index, message):
+def test_a_bad_index_is_refused_before_anything_else_is_opened(tmp_path: Path, index: Any, message: str) -> None:
     (tmp_path / "model.safetensors").write_bytes(safetensors(named()))
     model = write_shards(tmp_path / "model", index)
 
@@ -94,7 +96,7 @@ def test_a_bad_index_is_refused_before_anything_else_is_opened(tmp_path, index, 
     assert len(str(raised.value)) < 1000
 
 
-def test_a_shard_that_is_a_link_out_of_the_directory_is_refused(tmp_path):
+def test_a_shard_that_is_a_link_out_of_the_directory_is_refused(tmp_path: Path) -> None:
     model = write_shards(tmp_path / "model")
     os.rename(model / ONE, tmp_path / "elsewhere.safetensors")
     (model / ONE).symlink_to(tmp_path / "elsewhere.safetensors")
@@ -104,7 +106,7 @@ def test_a_shard_that_is_a_link_out_of_the_directory_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("blobs", ["models--a--b/blobs", "blobs/ab"], ids=["of the repository", "shared by the cache"])
-def test_a_shard_that_is_a_link_to_a_blob_of_the_hugging_face_cache_is_read(tmp_path, blobs):
+def test_a_shard_that_is_a_link_to_a_blob_of_the_hugging_face_cache_is_read(tmp_path: Path, blobs: Any) -> None:
     (tmp_path / "models--a--b" / "snapshots").mkdir(parents=True)
     (tmp_path / blobs).mkdir(parents=True)
     model = write_shards(tmp_path / "models--a--b" / "snapshots" / ("0" * 40))
@@ -114,7 +116,7 @@ def test_a_shard_that_is_a_link_to_a_blob_of_the_hugging_face_cache_is_read(tmp_
     assert_read(model)
 
 
-def test_a_link_to_blobs_of_another_repository_is_refused(tmp_path):
+def test_a_link_to_blobs_of_another_repository_is_refused(tmp_path: Path) -> None:
     (tmp_path / "models--a--b" / "snapshots").mkdir(parents=True)
     (tmp_path / "models--c--d" / "blobs").mkdir(parents=True)
     model = write_shards(tmp_path / "models--a--b" / "snapshots" / ("0" * 40))
@@ -125,7 +127,7 @@ def test_a_link_to_blobs_of_another_repository_is_refused(tmp_path):
         read_checkpoint(model)
 
 
-def test_a_directory_may_itself_be_reached_by_a_link(tmp_path):
+def test_a_directory_may_itself_be_reached_by_a_link(tmp_path: Path) -> None:
     write_shards(tmp_path / "model")
     (tmp_path / "link").symlink_to(tmp_path / "model")
 

@@ -1,6 +1,8 @@
 """The tensors of a file are held against the config, and read exactly."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,25 +16,25 @@ UNTIED = CONFIG | {"tie_word_embeddings": False}
 HEAD = random_params(TINY, seed=8)["wte"]
 
 
-def changed(**changes):
+def changed(**changes: Any) -> Any:
     """The sound tensors but for `changes`; None takes one away. Dots in names are written as __."""
     tensors = named() | {name.replace("__", "."): x for name, x in changes.items()}
     return {name: x for name, x in tensors.items() if x is not None}
 
 
-def spoilt(name, index, value, dtype=np.float32):
+def spoilt(name: str, index: Any, value: Any, dtype: Any = np.float32) -> Any:
     tensors = {key: x.astype(dtype) if dtype != "bfloat16" else bfloat16_bits(x) for key, x in named().items()}
     tensors[name] = tensors[name].copy()
     tensors[name][index] = value
     return tensors
 
 
-def bfloat16_bits(x):
+def bfloat16_bits(x: Any) -> Any:
     """The upper half of each float32, as uint16."""
     return (x.view(np.uint32) >> 16).astype(np.uint16)
 
 
-def assert_same(params, wanted):
+def assert_same(params: Any, wanted: Any) -> None:
     for (path, x), (wanted_path, wanted_x) in zip(walk(params), walk(wanted), strict=True):
         assert path == wanted_path
         assert x.dtype == wanted_x.dtype
@@ -41,14 +43,14 @@ def assert_same(params, wanted):
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", ""])
-def test_weights_are_read_with_a_prefix_and_without(tmp_path, prefix):
+def test_weights_are_read_with_a_prefix_and_without(tmp_path: Path, prefix: Any) -> None:
     config, params = read_checkpoint(write_model(tmp_path / "model", weights=named(prefix=prefix)))
 
     assert config == TINY
     assert_same(params, PARAMS)
 
 
-def test_float16_stays_float16(tmp_path):
+def test_float16_stays_float16(tmp_path: Path) -> None:
     halves = map_params(lambda _, x: x.astype(np.float16), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(halves)))
@@ -56,7 +58,7 @@ def test_float16_stays_float16(tmp_path):
     assert_same(params, halves)
 
 
-def test_bfloat16_becomes_the_same_numbers_in_float32(tmp_path):
+def test_bfloat16_becomes_the_same_numbers_in_float32(tmp_path: Path) -> None:
     bits = map_params(lambda _, x: bfloat16_bits(x), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(bits)))
@@ -64,7 +66,7 @@ def test_bfloat16_becomes_the_same_numbers_in_float32(tmp_path):
     assert_same(params, map_params(lambda _, x: (x.astype(np.uint32) << 16).view(np.float32), bits))
 
 
-def test_a_tensor_larger_than_a_chunk_is_read_whole(tmp_path, monkeypatch):
+def test_a_tensor_larger_than_a_chunk_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("arrayformer.core.checkpoint.weights.CHUNK", 16)
     bits = map_params(lambda _, x: bfloat16_bits(x), PARAMS)
 
@@ -75,7 +77,7 @@ def test_a_tensor_larger_than_a_chunk_is_read_whole(tmp_path, monkeypatch):
     assert_same(widened, map_params(lambda _, x: (x.astype(np.uint32) << 16).view(np.float32), bits))
 
 
-def test_mixed_dtypes_all_become_float32_with_a_warning(tmp_path):
+def test_mixed_dtypes_all_become_float32_with_a_warning(tmp_path: Path) -> None:
     half = PARAMS["wte"].astype(np.float16)
     model = write_model(tmp_path / "model", weights=changed(transformer__wte__weight=half))
 
@@ -85,19 +87,19 @@ def test_mixed_dtypes_all_become_float32_with_a_warning(tmp_path):
     assert_same(params, PARAMS | {"wte": half.astype(np.float32)})
 
 
-def test_an_untied_head_is_read(tmp_path):
+def test_an_untied_head_is_read(tmp_path: Path) -> None:
     _, params = read_checkpoint(write_model(tmp_path / "model", UNTIED, changed(lm_head__weight=HEAD)))
 
     assert_same(params, PARAMS | {"lm_head": HEAD})
 
 
-def test_a_tied_head_that_repeats_wte_is_dropped(tmp_path):
+def test_a_tied_head_that_repeats_wte_is_dropped(tmp_path: Path) -> None:
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=changed(lm_head__weight=PARAMS["wte"])))
 
     assert_same(params, PARAMS)
 
 
-def test_a_tied_head_alone_serves_as_wte(tmp_path):
+def test_a_tied_head_alone_serves_as_wte(tmp_path: Path) -> None:
     tensors = changed(transformer__wte__weight=None, lm_head__weight=PARAMS["wte"])
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=tensors))
@@ -105,8 +107,8 @@ def test_a_tied_head_alone_serves_as_wte(tmp_path):
     assert_same(params, PARAMS)
 
 
-def test_the_masks_of_old_files_are_dropped(tmp_path):
-    masks = {
+def test_the_masks_of_old_files_are_dropped(tmp_path: Path) -> None:
+    masks: dict[str, np.ndarray] = {
         "transformer.h.0.attn.bias": np.ones((1, 1, 7, 7), np.uint8),
         "transformer.h.1.attn.masked_bias": np.asarray(-1e4, np.float32),
     }
@@ -139,7 +141,9 @@ BAD = {
 
 
 @pytest.mark.parametrize(("config", "weights", "message"), BAD.values(), ids=BAD)
-def test_weights_that_do_not_fit_are_refused_naming_the_tensor(tmp_path, config, weights, message):
+def test_weights_that_do_not_fit_are_refused_naming_the_tensor(
+    tmp_path: Path, config: Any, weights: Any, message: str
+) -> None:
     model = write_model(tmp_path / "model", config, weights)
 
     with pytest.raises(ModelFileError, match=message) as raised:
@@ -150,7 +154,7 @@ def test_weights_that_do_not_fit_are_refused_naming_the_tensor(tmp_path, config,
 
 
 @pytest.mark.parametrize("path", [path for path, _ in walk(PARAMS) if not path.startswith("blocks.1")])
-def test_each_kind_of_tensor_is_refused_in_another_shape(tmp_path, path):
+def test_each_kind_of_tensor_is_refused_in_another_shape(tmp_path: Path, path: str) -> None:
     from arrayformer.core.checkpoint.huggingface import hf_name
 
     name = "transformer." + hf_name(path)
@@ -160,7 +164,7 @@ def test_each_kind_of_tensor_is_refused_in_another_shape(tmp_path, path):
         read_checkpoint(write_model(tmp_path / "model", weights=named() | {name: wrong}))
 
 
-def test_zero_weights_are_read_with_a_warning(tmp_path):
+def test_zero_weights_are_read_with_a_warning(tmp_path: Path) -> None:
     zeros = map_params(lambda _, x: np.zeros_like(x), PARAMS)
     model = write_model(tmp_path / "model", weights=named(zeros))
 
@@ -170,7 +174,7 @@ def test_zero_weights_are_read_with_a_warning(tmp_path):
     assert_same(params, zeros)
 
 
-def test_subnormal_weights_are_read_exactly(tmp_path):
+def test_subnormal_weights_are_read_exactly(tmp_path: Path) -> None:
     tiny = map_params(lambda _, x: np.full_like(x, 1e-42), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(tiny)))
@@ -178,7 +182,7 @@ def test_subnormal_weights_are_read_exactly(tmp_path):
     assert_same(params, tiny)
 
 
-def test_weights_take_no_more_memory_than_their_file(tmp_path):
+def test_weights_take_no_more_memory_than_their_file(tmp_path: Path) -> None:
     import tracemalloc
 
     config = CONFIG | {"vocab_size": 1_000_000}
