@@ -5,6 +5,7 @@ python reading.py '{"mesh": "data=4,model=2"}' prints, as JSON, what `errors` re
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,16 @@ from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
 from arrayformer.core.params import random_params
 
-CONFIG = GPT2Config(n_vocab=66, n_ctx=40, n_embd=24, n_head=4, n_layer=2)
+CONFIG = GPT2Config(n_vocab=66, n_ctx=32, n_embd=24, n_head=4, n_layer=2)
 PARAMS = random_params(CONFIG, seed=3, gain=0.4)
-ROWS = [[int(i) for i in np.random.default_rng(n).integers(0, 66, n)] for n in (21, 5, 40, 17)]
+ROWS = [[int(i) for i in np.random.default_rng(n).integers(0, 66, n)] for n in (21, 5, 32, 17)]
 LIMIT = 8.0  # times the error of NumPy in float32
 
 
-def read_whole(backend: Backend) -> list[np.ndarray]:
+def read_whole(backend: Backend, rows: Sequence[Sequence[int]] = ROWS) -> list[np.ndarray]:
     """Logits [seq, n_vocab] of each row, read at once and alone."""
     engine = Engine(CONFIG, PARAMS, backend)
-    return [engine.logits(row) for row in ROWS]
+    return [engine.logits(row) for row in rows]
 
 
 def read_cached(backend: Backend) -> list[np.ndarray]:
