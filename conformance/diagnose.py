@@ -100,10 +100,14 @@ def truth(ref: Reference, ids: Sequence[int]) -> Truth:
     return Truth(exact.seen, honest.seen, ref.precision)
 
 
-def tapped(lab: Lab, name: str, ids: Sequence[int], *, overrides: bool, compiled: bool, only: str = "") -> dict[str, Any]:
+def tapped(
+    lab: Lab, name: str, ids: Sequence[int], *, overrides: bool, compiled: bool, only: str = "",
+    look: Callable[[str, Any], None] = lambda _tap, _x: None,
+) -> dict[str, Any]:  # fmt: skip
     """What the taps see on the backend, on the host.
 
     only  with this one of the backend's own functions
+    look  is shown each tensor on the device
     """
     backend, config = lab.backend, probe(name).config
     table = dict(backend.overrides) if overrides else {}
@@ -111,14 +115,23 @@ def tapped(lab: Lab, name: str, ids: Sequence[int], *, overrides: bool, compiled
         table = {only: backend.overrides[only]}
     use = bind(config, table)
 
+    def copy(x: Any) -> Any:
+        # Of a wrong library's tensor too: where it left the library is what is to be found out.
+        return (x, np.array(x) if isinstance(x, np.ndarray) else backend.to_numpy(x))
+
     def whole(params: Any, ids: Any) -> dict[str, Any]:
-        taps = Taps(keep=(lambda x: x) if compiled else backend.to_numpy)
+        taps = Taps(keep=(lambda x: x) if compiled else copy)
         gpt2(ids, **params, n_head=config.n_head, scales=config.scales(), ops=use, tap=taps)
         return taps.seen
 
     params = backend.place(probe(name).params())
     seen = (backend.compile(whole) if compiled else whole)(params, lab.put(np.array([list(ids)], dtype=np.int64)))
-    return {tap: backend.to_numpy(x) if compiled else x for tap, x in seen.items()}
+    found = {}
+    for tap, x in seen.items():
+        device, host = (x, backend.to_numpy(x)) if compiled else x
+        look(tap, device)
+        found[tap] = host
+    return found
 
 
 def ratios(found: dict[str, np.ndarray], true: Truth) -> Iterator[tuple[str, float, measure.Worst]]:

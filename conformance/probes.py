@@ -116,6 +116,7 @@ _ALL = (
     Probe("quiet", _P2, twist="quiet"),
     Probe("loud", _P2, twist="loud"),
     Probe("residual", _P2, twist="residual"),
+    Probe("long", GPT2Config(n_vocab=31, n_ctx=300, n_embd=16, n_head=2, n_layer=1)),
     Probe(
         "untied",
         GPT2Config(

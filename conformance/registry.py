@@ -21,7 +21,7 @@ LEVELS = (
     "default model and generation",
     "resources",
 )
-MODULES = ("functions", "operations", "numerics", "causality")
+MODULES = ("contract", "functions", "operations", "numerics", "state")
 
 CaseFunction = Callable[..., None]
 

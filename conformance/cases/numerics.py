@@ -1,10 +1,17 @@
 """Level 2: the whole graph on probe models, without a cache."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from arrayformer.conformance import measure
+from arrayformer.conformance.diagnose import MODES, first_divergence, ratios, tapped, truth
 from arrayformer.conformance.lab import Lab
+from arrayformer.conformance.outcome import NotApplicable, Problem
 from arrayformer.conformance.probes import probe
 from arrayformer.conformance.registry import case
+from arrayformer.core.model import gpt2
 
 PROBED = ("p1", "p2", "p3", "outliers", "deep", "quiet", "loud", "residual", "untied", "relu", "silu")
 
@@ -17,3 +24,171 @@ def logits(lab: Lab, name: str) -> None:
     """
     rows = probe(name).rows()[:16]
     lab.judge(lab.forward(name, rows), name, rows)
+
+
+@case(2, "taps", over=("p3", "deep"))
+def taps(lab: Lab, name: str) -> None:
+    """Every tensor inside the graph is right, has the right dtype, and never leaves the library.
+
+    Interior tensors with the library's functions alone; the ends of each block with the backend's own, which may
+    compute attention or feed-forward in one piece.
+    """
+    ids = probe(name).rows()[0]
+    true = truth(lab.reference(name), ids)
+    modes = [m for m in MODES if lab.backend.compiles == MODES[m]["compiled"] or name == "p3"]
+    for mode in modes:
+        how = MODES[mode]
+        if how["compiled"] and not lab.backend.compiles:
+            continue
+        found = tapped(lab, name, ids, **how, look=lambda tap, x: lab.check_array(x, f"the tensor {tap}", lab.result_dtype))
+        highest, reason = lab.limit("R_tap")
+        series = lab.result.series.setdefault(mode, [])
+        for tap, ratio, far in ratios(found, true):
+            series.append([tap, ratio, highest])
+            if not lab.metric("R_tap", ratio, highest, reason):
+                raise Problem(
+                    f"{tap}{list(far.index)}, {mode}: got {far.got:.9g}, the oracle says {far.expected:.9g} "
+                    f"(R = {ratio:.3g}, limit {highest:g})", probe=name, ids=ids,
+                )  # fmt: skip
+
+
+@case(2, "as-written")
+def as_written(lab: Lab) -> None:
+    """`gpt2` called as in picoGPT, with a list of ids and no compiler, gives the right logits [n_seq, n_vocab]."""
+    config, ids = probe("p1").config, probe("p1").rows()[0]
+    params = lab.backend.place(probe("p1").params())
+    for n in (1, 2, len(ids)):
+        logits = gpt2(ids[:n], **params, n_head=config.n_head)
+        lab.check_array(logits, "logits", lab.result_dtype)
+        lab.judge(logits[None, ...], "p1", [ids[:n]], where=f"{n} ids, ")
+    lab.judge(lab.forward("p1", [ids], compiled=False), "p1", [ids], where="with the backend's own functions, ")
+
+
+@case(2, "lengths", over=("p3",))
+def lengths(lab: Lab, name: str) -> None:
+    """A text of every length that fits, from one id to the full context, gives the right logits."""
+    ids = probe(name).rows(order=1)[0]
+    engine = lab.engine(name)
+    for n in range(1, len(ids) + 1):
+        logits = engine.logits(ids[:n])
+        lab.require(logits.dtype == np.dtype(lab.result_dtype), f"{n} ids: the logits are {logits.dtype}")
+        lab.judge_row(logits, lab.reference(name).oracle(ids[:n]), lab.reference(name), name, ids[:n], f"{n} ids, ")
+
+
+@case(2, "causal", over=("p2", "loud"))
+def causal(lab: Lab, name: str) -> None:
+    """Nothing of the future reaches the past: other ids behind a place leave the logits before it as they were.
+
+    A mask of -10 or -1e4 instead of -inf is close enough for most tolerances; here it shows.
+    """
+    ids = probe(name).rows()[0]
+    n_vocab = probe(name).config.n_vocab
+    cuts = (1, 2, len(ids) // 2, len(ids) - 1)
+    rows = [ids[:cut] + [(id + 7) % n_vocab for id in ids[cut:]] for cut in cuts]
+    # Two calls of one shape, so that an honest library does the same arithmetic in both.
+    before, after = (lab.get(lab.forward(name, batch)).astype(np.float64) for batch in ([ids] * len(cuts), rows))
+    for row, cut in enumerate(cuts):
+        past, same = after[row, :cut], before[row, :cut]
+        limit = 4 * measure.UNIT["float32"] * np.abs(same).max(axis=-1, keepdims=True)
+        wrong = np.argwhere(~(np.abs(past - same) <= limit))
+        if len(wrong):
+            t, v = wrong[0]
+            raise Problem(
+                f"changing the ids from place {cut} on changes the logit of id {v} at place {t}, from {same[t, v]:.9g} "
+                f"to {past[t, v]:.9g}: the past sees the future", probe=name, ids=rows[row],
+            )  # fmt: skip
+
+
+@case(2, "batch", over=(1, 2, 3, 8))
+def batch(lab: Lab, size: int) -> None:
+    """Each row of a batch gives what it gives alone.
+
+    Within the limit; bit for bit where the backend declares batch_invariant.
+    """
+    rows = (probe("p1").rows() + probe("p1").rows(order=1))[:size]
+    logits = lab.forward("p1", rows)
+    lab.judge(logits, "p1", rows, where=f"a batch of {size}, ")
+    if lab.backend.batch_invariant:
+        alone = lab.get(lab.forward("p1", rows[-1:]))
+        lab.same_bits(lab.get(logits)[-1], alone[0], f"declared batch_invariant: row {size - 1} of {size} differs from itself alone")
+
+
+@case(2, "dtype", over=("float16", "bfloat16", "float64"))
+def dtype(lab: Lab, name: str) -> None:
+    """Each dtype the backend offers gives logits as good as that dtype allows.
+
+    Judged against NumPy that rounds the operands of each product likewise.
+    """
+    low = lab.in_dtype(name)
+    if low is lab:
+        raise NotApplicable(f"{name} is what the whole suite runs in here")
+    for probed in ("p3", "p2"):
+        rows = probe(probed).rows()
+        try:
+            low.judge(low.forward(probed, rows), probed, rows, where=f"{name}, ")
+            step_by_step(low, probed, rows[0][:24], f"{name}, ")
+        except Problem as problem:
+            found = first_divergence(low, probed, problem.facts.get("ids"))
+            raise Problem(f"{problem}; {found.sentence}" if found else str(problem)) from problem
+
+
+def step_by_step(lab: Lab, name: str, ids: Sequence[int], where: str) -> None:
+    """Half of the ids at once, the rest one by one, each judged."""
+    context = lab.engine(name).context(1)
+    half = len(ids) // 2
+    for n in range(half, len(ids) + 1):
+        logits = context.read([ids[:half]] if n == half else [ids[n - 1 : n]])
+        lab.judge(logits[:, None, :], name, [ids[:n]], last=1, where=f"{where}cached, ")
+
+
+@case(2, "not-finite")
+def not_finite(lab: Lab) -> None:
+    """A weight that is NaN or infinite shows in the logits: it is not hidden.
+
+    A library that turns NaN into numbers writes nonsense where it should have stopped.
+    """
+    config, ids = probe("p2").config, probe("p2").rows()[:2]
+    for value in (np.nan, np.inf):
+        params = probe("p2").params()
+        params["blocks"][1]["mlp"]["c_fc"]["w"][3, 5] = value
+        placed = lab.backend.place(params)
+
+        def whole(params: Any, ids: Any) -> Any:
+            return gpt2(ids, **params, n_head=config.n_head)
+
+        logits = lab.get(lab.backend.compile(whole)(placed, lab.put(np.array(ids))))
+        lab.require(not np.isfinite(logits).all(axis=-1).any(), f"a weight of {value} leaves logits finite")
+
+
+@case(2, "isolation")
+def isolation(lab: Lab) -> None:
+    """What is not finite in one row of a batch does not touch the others."""
+    params = probe("p2").params()
+    params["wte"][17] = np.nan
+    params["lm_head"] = probe("p2").params()["wte"]
+    placed, config = lab.backend.place(params), probe("p2").config
+    rows = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
+    spoilt = rows.copy()
+    spoilt[1, 2] = 17
+    whole = lab.backend.compile(lambda params, ids: gpt2(ids, **params, n_head=config.n_head))
+    clean, dirty = (lab.get(whole(placed, lab.put(ids))) for ids in (rows, spoilt))
+    lab.require(bool(np.isnan(dirty[1, 2:]).all()), "the logits after an embedding of NaN are finite")
+    lab.same_bits(clean[[0, 2]], dirty[[0, 2]], "NaN in row 1 changed the rows beside it")
+
+
+@case(2, "again")
+def again(lab: Lab) -> None:
+    """The same call gives the same logits each time, and another model in between changes nothing.
+
+    Bit for bit where the backend declares itself deterministic; right each time in any case.
+    """
+    rows = probe("p2").rows()
+    first = lab.get(lab.forward("p2", rows))
+    for call in range(2, 11):
+        if call % 3 == 0:
+            other = probe("p2-s1").rows()
+            lab.judge(lab.forward("p2-s1", other), "p2-s1", other, where=f"call {call}, another model, ")
+        now = lab.forward("p2", rows)
+        lab.judge(now, "p2", rows, where=f"call {call}, ")
+        if lab.backend.deterministic:
+            lab.same_bits(lab.get(now), first, f"declared deterministic: call {call} differs from call 1")

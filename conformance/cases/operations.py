@@ -284,7 +284,7 @@ def reduced_identity(lab: Lab) -> None:
     """The same for a declared class: what comes out is the matrix rounded to the class, no further."""
     a, eye = normal(3, 5, 64), np.eye(64, dtype=np.float32)
     dtype = lab.backend.dtype
-    for way, got in lab.both_ways(lab.function("unembed"), lab.put(a), lab.put(eye, dtype)).items():
+    for way, got in lab.call(lab.function("unembed"), lab.put(a), lab.put(eye, dtype)).items():
         error = np.max(np.abs(lab.get(got) - a) / np.abs(a))
         limit = 1.01 * class_unit(lab)
         fine = lab.metric("identity", float(error), limit)
@@ -530,7 +530,7 @@ def views(lab: Lab) -> None:
                 xp.sum(turned, axis=-1), xp.max(a[1:, ::2], axis=-1), xp.reshape(turned, (-1,)), a[..., 3:5] * 1.0]  # fmt: skip
 
     want = [x @ x.T, x.T @ x, x[:, 2:7].T @ x, x.sum(axis=0), x[1:, ::2].max(axis=-1), x.T.reshape(-1), x[..., 3:5]]
-    for way, results in lab.both_ways(of_views, lab.put(x)).items():
+    for way, results in lab.call(of_views, lab.put(x)).items():
         for i, (got, true) in enumerate(zip(results, want, strict=True)):
             host = lab.get(got)
             close = host.shape == true.shape and bool(np.all(np.abs(host - true) <= 64 * U * np.abs(true).max()))
