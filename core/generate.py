@@ -35,11 +35,13 @@ def generate(engine: Engine, rows: Sequence[Row], *, batch_size: int = 16, specu
     while waiting or batch.active:
         while waiting and batch.active < batch.size:
             yield from batch.enter(group(waiting, batch.size - batch.active, engine.backend.compiles))
-        if batch.active:
-            yield from batch.step()
-            waiting.extendleft(reversed(batch.full()))
+        if full := batch.full():
+            waiting.extendleft(reversed(full))
+            continue
         if not waiting:
             batch.shrink()
+        if batch.active:
+            yield from batch.step()
 
 
 def group(waiting: deque[Row], room: int, alone: bool) -> list[Row]:

@@ -46,7 +46,7 @@ def test_guessing_ahead_changes_nothing(model, options, batch_size):
 
 
 def test_right_guesses_save_steps_and_are_reported(writes):
-    model = writes([b for b in b"abcdabcdabcdabcdabcdabcd"])
+    model = writes(list(b"abcdabcdabcdabcdabcdabcd"))
     steps = []
     draw = model.engine.step
     model.engine.step = lambda plan: steps.append(plan) or draw(plan)

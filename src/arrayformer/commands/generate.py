@@ -21,6 +21,7 @@ UNSAID = object()
 @click.command(short_help="Let a model write on.")
 @click.argument("text", metavar="[PROMPT]", required=False)
 @click.option("-p", "--prompt", help="The prompt, where it would look like an option. '-' reads standard input.")
+@click.option("--ids", "as_ids", is_flag=True, help="The prompt is ids, as `tokenize` prints them.")
 @model_options
 @click.option("--model_size", "model_size", help="picoGPT's name for --model, with --models_dir.")
 @click.option("-n", "--max-tokens", "--n_tokens_to_generate", "max_tokens", type=int,
@@ -51,6 +52,8 @@ def command(**said: Any) -> None:
     a terminal. A line break at the end of standard input is no part of the prompt.
     """  # fmt: skip
     prompts = read_prompts(said.pop("text"), said.pop("prompt"), said["batch_file"])
+    if said.pop("as_ids"):
+        prompts = [parse_ids(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
     if said["logprobs"] is not None and not said["as_json"]:
         raise click.UsageError("--logprobs needs --json: there is no place for numbers in plain text")
     if said["max_tokens"] is None:
@@ -72,6 +75,14 @@ def read_prompts(text: str | None, prompt: str | None, batch_file: Path | None) 
     if batch_file is not None:
         return list(prompts_in(batch_file))
     return [without_line_break(read_text("-")) if given[0] == "-" else given[0]]
+
+
+def parse_ids(text: str) -> list[int]:
+    """Numbers between spaces, commas or brackets. Raises InputError for anything else."""
+    words = text.replace(",", " ").replace("[", " ").replace("]", " ").split()
+    if wrong := next((w for w in words if not w.isdecimal() or not w.isascii() or len(w) > 18), None):
+        raise InputError(f"{wrong!r:.60} is no id; ids are whole numbers, for example: 15496 11 995")
+    return [int(w) for w in words]
 
 
 def without_line_break(text: str) -> str:

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arrayformer.commands.generate import read_text
-from arrayformer.core.errors import InputError
+from arrayformer.commands.generate import parse_ids, read_text
 
 if TYPE_CHECKING:
     from arrayformer.tokenizer import Tokenizer
@@ -32,7 +31,7 @@ def command(
     tokenizer = find(model, models_dir, revision, offline)
     whole = read_text("-") if text == ("-",) else " ".join(text)
     if decode:
-        ids = list(parse_ids(whole))
+        ids = parse_ids(whole)
         written = tokenizer.decode(ids)
         out((json.dumps({"ids": ids, "text": written}) if as_json else written) + "\n")
     elif explain:
@@ -53,11 +52,3 @@ def find(model: str | None, models_dir: str | None, revision: str | None, offlin
     from arrayformer.core.hub import resolve_model
 
     return load_tokenizer(resolve_model(model, revision=revision, offline=offline, models_dir=models_dir))
-
-
-def parse_ids(text: str) -> list[int]:
-    """Numbers between spaces, commas or brackets. Raises InputError for anything else."""
-    words = text.replace(",", " ").replace("[", " ").replace("]", " ").split()
-    if wrong := next((w for w in words if not w.isdecimal() or not w.isascii() or len(w) > 18), None):
-        raise InputError(f"{wrong!r:.60} is no id; --decode takes whole numbers, for example: 15496 11 995")
-    return [int(w) for w in words]

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from arrayformer.api import Model, Prompt, finished
@@ -81,16 +82,18 @@ def in_order(
     """Each row that has ended, with its number and its tokens, in the order of `rows`."""
     tokens: dict[Row, list[Token]] = {row: [] for row in rows}
     due = 0
-    while due < len(rows) and rows[due].finish_reason:
-        yield due, rows[due], []
-        due += 1
-    for row, token in drawn:
+    for row, token in chain([(rows[0], None)], drawn):  # the first row may have ended before anything is drawn
         if token is not None:
             tokens[row].append(token)
-        while due < len(rows) and rows[due].finish_reason:
+        while due < len(rows) and is_complete(rows[due], tokens[rows[due]]):
             progress(due + 1, len(rows))
-            yield due, rows[due], tokens.pop(rows[due])
+            yield due, rows[due], tokens[rows[due]]
             due += 1
+
+
+def is_complete(row: Row, tokens: Sequence[Token]) -> bool:
+    """Whether `tokens` are all that `row` drew: rows of one batch may have ended before their ids come out."""
+    return row.finish_reason is not None and len(tokens) == len(row.new_ids)
 
 
 def shown(model: Model, prompt: Prompt) -> str:

@@ -1,0 +1,227 @@
+"""What a caller may pass, and what is refused with which words."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import arrayformer
+from arrayformer.api import Model
+from arrayformer.backends.numpy_backend import NumpyBackend
+from arrayformer.core.config import GPT2Config
+from arrayformer.core.engine import Engine
+from arrayformer.core.errors import BackendError, BackendNotFoundError, InputError, ModelFileError
+from arrayformer.core.params import random_params
+from arrayformer.tokenizer import Tokenizer
+from arrayformer.tokenizer.alphabet import PRINTABLE
+
+CONFIG = GPT2Config(n_vocab=257, n_ctx=16, n_embd=8, n_head=2, n_layer=1, eos_token_id=256)
+
+
+@pytest.fixture(scope="module")
+def model():
+    tokenizer = Tokenizer({character: id for id, character in enumerate(PRINTABLE)}, [], {"<|endoftext|>": 256})
+    return Model(CONFIG, Engine(CONFIG, random_params(CONFIG, gain=0.3), NumpyBackend()), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ("", "the prompt is empty.*one id to start from.*256"),
+        ([], "no ids"),
+        ([-1], "id -1 at place 0 does not exist.*0 to 256"),
+        ([1, 257], "id 257 at place 1 does not exist"),
+        ([-258], "id -258"),
+        ([1, 2.0], "id 2.0 at place 1 is of type float"),
+        ([True], "of type bool"),
+        ([None], "of type NoneType"),
+        ([1, "a"], "id 'a' at place 1 is of type str"),
+        ([1, [2]], "of type list"),
+        (np.array([1.5]), "of type float64"),
+        (np.array([None], dtype=object), "of type NoneType"),
+        (None, "of type NoneType; pass text or a list of ids"),
+        (3, "of type int"),
+        (b"abc", "of type bytes"),
+        ([10**5000], "thousands of digits"),
+        ("a\ud83d", "lone surrogate"),
+        (list(range(17)), "17 ids and this model's context is 16"),
+        ("x" * 17, "17 ids and this model's context is 16"),
+    ],
+)
+def test_a_prompt_that_is_none_is_refused(model, prompt, says):
+    with pytest.raises(InputError, match=says):
+        model.generate(prompt)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        *(({"max_new_tokens": n}, "max_new_tokens is") for n in (-1, 10**12, "5", 1.5, True)),
+        *(({"temperature": t}, "temperature is") for t in (-1, math.nan, math.inf, 1e308, "x", None, True, 10**400)),
+        *(({"top_k": k}, "top_k is") for k in (0, -1, 1.0, "3", True)),
+        *(({"top_p": p}, "top_p is") for p in (0, -0.1, 1.1, math.nan, "0.9")),
+        *(({"min_p": p}, "min_p is") for p in (-0.1, 1.1, math.nan)),
+        *(({"repetition_penalty": p}, "repetition_penalty is") for p in (0, -1, 1e9, math.nan, None)),
+        *(({"seed": s}, "seed is") for s in (-1, 2**64, 2**128, 1.0, None, "1", True)),
+        *(({"logprobs": n}, "logprobs is") for n in (-1, 1001, 1.5)),
+        ({"stop": ""}, "0 characters"),
+        ({"stop": ["a", ""]}, "0 characters"),
+        ({"stop": ["a"] * 10_000}, "10000 stop strings"),
+        ({"stop": "x" * 1_000_000}, "1000000 characters"),
+        ({"stop": [1]}, "stop is"),
+        ({"stop": None}, "stop is None"),
+        ({"on_full": "wrap"}, "on_full is 'wrap'"),
+        ({"on_full": "slide"}, "say max_new_tokens"),
+        ({"max_new_tokens": 15}, "a prompt of 2 ids and 15 new ones make 17.*context is 16: ask for 14"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_an_option_that_makes_no_sense_is_refused(model, options, says):
+    with pytest.raises(InputError, match=says):
+        model.generate([1, 2], **options)
+
+
+def test_errors_in_options_come_before_the_first_piece_is_asked_for(model):
+    with pytest.raises(InputError):
+        model.stream("a", temperature=-1)
+
+
+def test_integers_of_any_kind_are_ids(model):
+    wanted = model.generate([1, 2, 3], max_new_tokens=3).ids
+
+    for ids in (np.array([1, 2, 3], dtype=np.uint64), (1, 2, 3), [np.int8(1), np.int16(2), 3], range(1, 4)):
+        assert model.generate(ids, max_new_tokens=3).ids == wanted
+
+
+def test_a_prompt_is_not_changed(model):
+    prompt = [1, 2, 3]
+
+    model.generate(prompt, max_new_tokens=3)
+
+    assert prompt == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("length", "options", "n", "reason"),
+    [
+        (16, {"max_new_tokens": 0}, 0, "length"),
+        (16, {}, 0, "context"),
+        (15, {"max_new_tokens": 1}, 1, "length"),
+        (15, {}, 1, "context"),
+        (16, {"max_new_tokens": 5, "on_full": "stop"}, 0, "context"),
+        (16, {"max_new_tokens": 5, "on_full": "slide"}, 5, "length"),
+        (40, {"max_new_tokens": 20, "on_full": "slide"}, 20, "length"),
+    ],
+)
+def test_a_prompt_may_fill_the_context(model, length, options, n, reason):
+    written = model.generate([1] * length, ignore_eos=True, **options)
+
+    assert (len(written.ids), written.finish_reason) == (n, reason)
+
+
+def test_a_list_of_prompts_gives_a_list(model):
+    single = model.generate("ab", max_new_tokens=2)
+    several = model.generate(["ab", [1, 2]], max_new_tokens=2)
+
+    assert several[0] == single
+    assert [g.prompt_ids for g in several] == [model.ids("ab"), [1, 2]]
+
+
+def test_a_score_is_the_log_softmax_of_the_logits(model):
+    ids = model.ids("The quick brown")
+
+    logits = model.logits(ids).astype(np.float64)
+    probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    wanted = np.log(probs[np.arange(len(ids) - 1), ids[1:]])
+    np.testing.assert_allclose(model.score("The quick brown"), wanted, atol=1e-5)
+    assert model.score([5]).shape == (0,)
+    assert logits.shape == (len(ids), 257)
+
+
+def test_without_a_tokenizer_a_model_takes_ids_alone():
+    model = Model(CONFIG, Engine(CONFIG, random_params(CONFIG), NumpyBackend()))
+
+    assert len(model.generate([1], max_new_tokens=3, ignore_eos=True).ids) == 3
+    for refused in (lambda: model.generate("a"), lambda: model.stream([1]), lambda: model.generate([1], stop="a")):
+        with pytest.raises(InputError, match="no tokenizer"):
+            refused()
+
+
+def test_a_tokenizer_of_another_model_is_refused(model):
+    small = GPT2Config(n_vocab=100, n_ctx=16, n_embd=8, n_head=2, n_layer=1)
+
+    with pytest.raises(ModelFileError, match="257 ids and the model 100"):
+        Model(small, Engine(small, random_params(small), NumpyBackend()), model.tokenizer)
+
+
+def test_memory_that_is_not_there_is_an_error_and_the_model_lives_on(model, monkeypatch):
+    def no_memory(shape):
+        raise MemoryError(f"cannot allocate {shape}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.backend, "zeros", no_memory, raising=False)
+        with pytest.raises(BackendError, match="out of memory for the keys and values of 1 rows of 5 ids"):
+            model.generate([1, 2], max_new_tokens=3)
+
+    assert len(model.generate([1, 2], max_new_tokens=3, ignore_eos=True).ids) == 3
+
+
+def test_a_checkpoint_is_loaded_from_a_directory(tmp_path):
+    params = random_params(CONFIG, seed=3)
+    arrayformer.save_checkpoint(tmp_path / "tiny", CONFIG, params)
+
+    model = arrayformer.load(tmp_path / "tiny", offline=True)
+
+    wanted = Engine(CONFIG, params, NumpyBackend()).logits([1, 2, 3])
+    np.testing.assert_array_equal(model.logits([1, 2, 3]), wanted)
+    assert model.tokenizer is None
+    assert model.config.eos_token_id == 256
+
+
+def test_what_is_not_there_cannot_be_loaded(tmp_path):
+    with pytest.raises(ModelFileError):
+        arrayformer.load(tmp_path)
+    with pytest.raises(BackendNotFoundError, match="no backend named 'nonesuch'"):
+        arrayformer.load(backend="nonesuch")
+
+
+def test_importing_the_package_imports_no_array_library():
+    heavy = ("numpy", "jax", "torch", "huggingface_hub", "rich", "click", "regex")
+    code = f"import sys, arrayformer; dir(arrayformer); print([m for m in {heavy} if m in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", [name for name in arrayformer.__all__ if name != "__version__"])
+def test_each_public_name_can_be_had(name):
+    assert getattr(arrayformer, name).__doc__
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
+        arrayformer.nonesuch  # noqa: B018
+
+
+def test_a_thousand_texts_leave_nothing_behind(model):
+    import gc
+    import tracemalloc
+
+    def write(n):
+        for i in range(n):
+            model.generate([1, 2], max_new_tokens=2, temperature=0.9, seed=i, ignore_eos=True)
+        gc.collect()
+
+    write(20)
+    tracemalloc.start()
+    write(50)
+    before, _ = tracemalloc.get_traced_memory()
+    write(300)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert after - before < 20_000
