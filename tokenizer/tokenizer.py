@@ -18,6 +18,8 @@ from arrayformer.tokenizer.words import WordEncoder, split
 
 END_OF_TEXT = "<|endoftext|>"
 
+_SPACE = PRINTABLE[ord(" ")]
+
 MAX_BYTES = 256 << 20
 """Text of more UTF-8 bytes than this is refused before any work is done."""
 
@@ -52,7 +54,7 @@ class Tokenizer:
         self._ranks, self._results = number_merges(self._vocab, merges)
         self._byte_ids = [self._vocab.get(character, -1) for character in PRINTABLE]
         self._ignore_merges = ignore_merges
-        self._words = WordEncoder(self._encode_piece)
+        self._words = WordEncoder(self._encode_piece, self._known_words)
 
     @property
     def vocab(self) -> dict[str, int]:
@@ -121,6 +123,11 @@ class Tokenizer:
         if self._ignore_merges and (whole := self._vocab.get(to_printable(piece.encode()))) is not None:
             return (whole,)
         return merge(self._byte_level(piece), self._ranks, self._results)
+
+    def _known_words(self) -> dict[str, int]:
+        # Only if a piece that is a token is not merged: then no word of the vocabulary has to be worked out.
+        tokens = self._vocab.items() if self._ignore_merges else ()
+        return {token[1:]: id for token, id in tokens if token[0] == _SPACE and token[1:].isascii() and token.isalpha()}
 
     def _byte_level(self, piece: str) -> list[int]:
         ids = list(map(self._byte_ids.__getitem__, piece.encode()))

@@ -9,8 +9,9 @@ Ids are kept as packed machine words: joining bytes and unpacking them at once i
 """
 
 import re
+import sys
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import regex
 
@@ -34,39 +35,68 @@ def split(text: str) -> list[str]:
 
 
 class _Unclear(Exception):
-    """A word that `str.split` cut from the white space around it."""
+    """A word that `str.split` cut out of white space."""
 
 
-class _Cache(dict[str, bytes]):
-    """A dict that encodes what it lacks and remembers it. Full, it starts anew: frequent words are soon back."""
+class _Pieces(dict[str, bytes]):
+    """Ids of pieces; what it lacks it encodes, and remembers within bounds."""
 
-    def __init__(self, encode: Callable[[str], bytes]) -> None:
+    def __init__(self, encode_piece: Callable[[str], Iterable[int]]) -> None:
         super().__init__()
-        self._encode = encode
+        self._encode_piece = encode_piece
 
-    def __missing__(self, key: str) -> bytes:
-        ids = self._encode(key)
-        if len(key) <= MAX_LENGTH:
-            if len(self) >= MAX_ENTRIES:
-                self.clear()
-            self[key] = ids
-        return ids
+    def __missing__(self, piece: str) -> bytes:
+        return _remember(self, piece, array("I", self._encode_piece(piece)).tobytes())
+
+    def of(self, text: str) -> bytes:
+        """The ids of any text, piece by piece."""
+        return b"".join(map(self.__getitem__, split(text)))
+
+
+class _Words(dict[str, bytes]):
+    """Ids of words that stand after a space."""
+
+    def __init__(self, pieces: _Pieces) -> None:
+        super().__init__()
+        self._pieces = pieces
+
+    def __missing__(self, word: str) -> bytes:
+        if not word or word[0].isspace():
+            raise _Unclear
+        return _remember(self, word, self._pieces.of(" " + word))
+
+
+def _remember(cache: dict[str, bytes], key: str, ids: bytes) -> bytes:
+    if len(key) <= MAX_LENGTH:
+        if len(cache) >= MAX_ENTRIES:
+            cache.clear()  # the frequent ones are soon back, and no look-up has to count
+        cache[key] = ids
+    return ids
 
 
 class WordEncoder:
-    """Text -> ids by words; `encode_piece` does the real work for each new piece."""
+    """Text -> ids by words."""
 
-    def __init__(self, encode_piece: Callable[[str], Iterable[int]]) -> None:
-        """`encode_piece` gives the ids of one piece of `split`."""
-        self._pieces = _Cache(lambda piece: array("I", encode_piece(piece)).tobytes())
-        self._words = _Cache(self._encode_word)
+    def __init__(self, encode_piece: Callable[[str], Iterable[int]], known: Callable[[], Mapping[str, int]]) -> None:
+        """Two functions on which it rests.
+
+        encode_piece  the ids of one piece of `split`; called for each that is new
+        known         words with the id that each is after a space; called once, when the first long text comes
+        """
+        self._pieces = _Pieces(encode_piece)
+        self._words = _Words(self._pieces)
+        self._known: Callable[[], Mapping[str, int]] | None = known
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, of any length."""
         first = _BOUNDARY.search(text)
         if first is None:
-            return _unpack(self._encode_pieces(text))
-        ids = _unpack(self._encode_pieces(text[: first.start()]))
+            return _unpack(self._pieces.of(text))
+        known = self._known
+        if known and len(text) > _CHUNK:
+            self._known = None
+            self._words.update((word, id.to_bytes(4, sys.byteorder)) for word, id in known().items())
+        ids = _unpack(self._pieces.of(text[: first.start()]))
         start = first.end()
         while start <= len(text):
             cut = _BOUNDARY.search(text, start + _CHUNK)
@@ -76,18 +106,12 @@ class WordEncoder:
         return ids
 
     def _encode_chunk(self, chunk: str) -> bytes:
+        # Each word of the chunk stands after a space; where white space follows a space only the pattern of
+        # the boundary knows the words.
         try:
             return b"".join(map(self._words.__getitem__, chunk.split(" ")))
         except _Unclear:
             return b"".join(map(self._words.__getitem__, _BOUNDARY.split(chunk)))
-
-    def _encode_word(self, word: str) -> bytes:
-        if not word or word[0].isspace():
-            raise _Unclear
-        return self._encode_pieces(" " + word)
-
-    def _encode_pieces(self, text: str) -> bytes:
-        return b"".join(map(self._pieces.__getitem__, split(text)))
 
 
 def _unpack(ids: bytes) -> list[int]:

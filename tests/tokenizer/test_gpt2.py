@@ -145,6 +145,24 @@ def test_the_rendering_has_bytes_merges_and_ids_of_each_piece(gpt2):
     ]
 
 
+def test_a_long_text_has_the_ids_of_its_parts(gpt2):
+    # A tokenizer that has read nothing learns the words of its vocabulary before its first long text.
+    new = gpt2_tokenizer.__wrapped__()
+    line = "The parrot said: don't worry, it's only  42 pieces\tof   naïve text.\n\n"
+
+    assert new.encode(line * 2000) == new.encode(line) * 2000 == gpt2.encode(line) * 2000
+
+
+def test_the_memory_of_words_is_bounded(monkeypatch):
+    monkeypatch.setattr("arrayformer.tokenizer.words.MAX_ENTRIES", 50)
+    new = gpt2_tokenizer.__wrapped__()
+    text = " ".join(f"w{n}" for n in range(1000)) + " " + "x" * 1000
+
+    assert new.decode(new.encode(text)) == text
+    assert len(new._words._words) <= 50
+    assert len(new._words._pieces) <= 50
+
+
 def test_the_tokenizer_is_read_once():
     assert gpt2_tokenizer() is gpt2_tokenizer()
 
