@@ -5,12 +5,14 @@ from arrayformer.tokenizer.files import has_tokenizer, load_tokenizer
 from arrayformer.tokenizer.gpt2_table import gpt2_tokenizer
 from arrayformer.tokenizer.stream import StreamDecoder
 from arrayformer.tokenizer.tokenizer import Tokenizer
+from arrayformer.tokenizer.tokenizer_json import UnsupportedTokenizerError
 
 __all__ = [
     "Explanation",
     "Piece",
     "StreamDecoder",
     "Tokenizer",
+    "UnsupportedTokenizerError",
     "gpt2_tokenizer",
     "has_tokenizer",
     "load_tokenizer",

@@ -21,7 +21,7 @@ from arrayformer.tokenizer.alphabet import PRINTABLE
 from arrayformer.tokenizer.reading import read_json, read_text
 from arrayformer.tokenizer.table import MergeError
 from arrayformer.tokenizer.tokenizer import Tokenizer
-from arrayformer.tokenizer.tokenizer_json import read_tokenizer_json
+from arrayformer.tokenizer.tokenizer_json import UnsupportedTokenizerError, read_tokenizer_json
 
 _PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 _SINGLE = "tokenizer.json"
@@ -34,7 +34,10 @@ def has_tokenizer(directory: Path) -> bool:
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
-    """Read the tokenizer in `directory`. Raises TokenizerError for none or a broken one."""
+    """Read the tokenizer in `directory`.
+
+    Raises TokenizerError for none or a broken one, UnsupportedTokenizerError for one that is no byte-level BPE.
+    """
     pair = _pair_in(directory)
     if pair is not None:
         return _load_pair(directory, *pair)
@@ -75,7 +78,9 @@ def _check_options(path: Path) -> None:
     options = read_json(path) if path.exists() else {}
     for key in ("add_prefix_space", "add_bos_token"):
         if options.get(key):
-            raise TokenizerError(f"{path}: {key} puts something before every text, which GPT-2's way does not have")
+            raise UnsupportedTokenizerError(
+                f"{path}: {key} puts something before every text, which GPT-2's way does not have"
+            )
 
 
 def _load_single(path: Path) -> Tokenizer:

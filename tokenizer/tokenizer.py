@@ -4,7 +4,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 import regex
 
@@ -88,7 +88,13 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """The bytes of `ids`. Raises InputError for an id that does not exist."""
-        return b"".join(map(self.token_bytes, ids))
+        ids = list(ids)
+        if set(map(type, ids)) != {int}:
+            return b"".join(map(self.token_bytes, ids))
+        numbers = cast("list[int]", ids)
+        if min(numbers) < 0 or max(numbers) >= self.n_vocab:
+            self._check_id(min(numbers) if min(numbers) < 0 else max(numbers))
+        return b"".join(map(self._bytes.__getitem__, numbers))
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of `ids`; bytes that are not UTF-8 (an id may hold half a character) become U+FFFD."""

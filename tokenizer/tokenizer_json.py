@@ -10,6 +10,10 @@ from arrayformer.core.errors import TokenizerError
 from arrayformer.tokenizer.reading import read_json
 
 
+class UnsupportedTokenizerError(TokenizerError):
+    """A tokenizer of another kind: nothing is broken, but its ids cannot be made here."""
+
+
 class Table(NamedTuple):
     """The arguments of `Tokenizer`."""
 
@@ -36,7 +40,7 @@ def read_tokenizer_json(path: Path) -> Table:
         _check_way(content, model)
         return Table(_object(model, "vocab"), _merges(model), _added(content), model.get("ignore_merges") is True)
     except TokenizerError as error:
-        raise TokenizerError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _object(content: dict[str, Any], key: str) -> dict[str, Any]:
@@ -48,21 +52,29 @@ def _object(content: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _check_way(content: dict[str, Any], model: dict[str, Any]) -> None:
     if model.get("type") != "BPE":
-        raise TokenizerError(f'its model is {_shown(model.get("type"))}; only byte-level BPE ("BPE") can be read')
+        raise UnsupportedTokenizerError(
+            f'its model is {_shown(model.get("type"))}; only byte-level BPE ("BPE") can be read'
+        )
     for key, off in _OFF.items():
         if model.get(key) not in off:
-            raise TokenizerError(f"its model sets {key!r} to {_shown(model[key])}, which GPT-2's way does not have")
+            raise UnsupportedTokenizerError(
+                f"its model sets {key!r} to {_shown(model[key])}, which GPT-2's way does not have"
+            )
     if content.get("normalizer") is not None:
-        raise TokenizerError("it normalizes text before it splits it, which GPT-2's way does not have")
+        raise UnsupportedTokenizerError("it normalizes text before it splits it, which GPT-2's way does not have")
     steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
     if len(steps) != 1 or steps[0].get("type") != "ByteLevel" or steps[0].get("use_regex", True) is not True:
         kinds = ", ".join(str(step.get("type")) for step in steps) or "missing"
-        raise TokenizerError(f"its pre-tokenizer is {kinds[:100]}; only ByteLevel with GPT-2's pattern can be read")
+        raise UnsupportedTokenizerError(
+            f"its pre-tokenizer is {kinds[:100]}; only ByteLevel with GPT-2's pattern can be read"
+        )
     if steps[0].get("add_prefix_space", True) is not False:
-        raise TokenizerError("it puts a space before every text (add_prefix_space), which GPT-2's way does not have")
+        raise UnsupportedTokenizerError(
+            "it puts a space before every text (add_prefix_space), which GPT-2's way does not have"
+        )
     after = _steps(content.get("post_processor"), "processors")
     if any(step.get("type") != "ByteLevel" for step in after):
-        raise TokenizerError("its post-processor adds tokens to every text, which GPT-2's way does not have")
+        raise UnsupportedTokenizerError("its post-processor adds tokens to every text, which GPT-2's way does not have")
 
 
 def _steps(value: object, key: str) -> list[dict[str, Any]]:

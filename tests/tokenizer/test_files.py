@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from arrayformer.core.errors import TokenizerError
-from arrayformer.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
+from arrayformer.tokenizer import Tokenizer, UnsupportedTokenizerError, has_tokenizer, load_tokenizer
 from arrayformer.tokenizer.alphabet import BYTE_ORDER, PRINTABLE
 
 BYTES = [PRINTABLE[byte] for byte in BYTE_ORDER]
@@ -309,6 +309,17 @@ def test_a_tokenizer_json_of_another_kind_is_refused_by_name(tmp_path, name):
         load_tokenizer(tmp_path)
 
     assert f"{tmp_path / 'tokenizer.json'}: " in str(caught.value)
+
+
+def test_a_tokenizer_of_another_kind_can_be_told_from_a_broken_one(tmp_path):
+    write_single(tmp_path, {"model": {"type": "WordLevel", "vocab": {"a": 0}}})
+    with pytest.raises(UnsupportedTokenizerError):
+        load_tokenizer(tmp_path)
+
+    write_single(tmp_path, tokenizer_json(merges=[["a"]]))
+    with pytest.raises(TokenizerError) as caught:
+        load_tokenizer(tmp_path)
+    assert not isinstance(caught.value, UnsupportedTokenizerError)
 
 
 def test_ignore_merges_is_honoured(tmp_path):

@@ -1,6 +1,7 @@
 """GPT-2's own tokenizer: ids that are known, and what belongs to them."""
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,8 +85,19 @@ def test_a_token_is_shown_in_the_printable_alphabet(gpt2):
 @pytest.mark.parametrize("id", [-1, 50257, 2**70, True, 1.0, None, "1"])
 def test_an_id_that_does_not_exist_is_refused(gpt2, id):
     for ask in (gpt2.token, gpt2.token_bytes, gpt2.stream().push, lambda id: gpt2.decode([id])):
-        with pytest.raises(InputError, match="id"):
+        with pytest.raises(InputError, match=re.escape(str(id)) + ".*(exist|integers)"):
             ask(id)
+
+
+def test_an_id_may_be_any_integer_type_but_is_checked_among_others(gpt2):
+    numpy = pytest.importorskip("numpy")
+
+    assert gpt2.decode(numpy.asarray([15496, 11, 995])) == "Hello, world"
+    assert gpt2.decode(iter([15496, 11, 995])) == "Hello, world"
+    assert gpt2.decode([]) == ""
+    for bad in ([11, -1, 995], [11, 50257], [11, True], numpy.asarray([11, -1])):
+        with pytest.raises(InputError, match="id"):
+            gpt2.decode(bad)
 
 
 @pytest.mark.parametrize("text", [b"bytes", None, 5, ["a"]])
