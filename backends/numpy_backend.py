@@ -39,8 +39,14 @@ class NumpyBackend(Backend):
         return np.zeros(shape, dtype=self.dtype)
 
     def place(self, params: Params, *, owned: bool = False) -> Params:
-        """The weights in this backend's dtype and layout; arrays given away are used where they have both already."""
-        placed: Params = map_params(lambda path, x: self._laid_out(path, x, owned), params)
+        """The weights in this backend's dtype and layout.
+
+        A tree given away is emptied: each array is used as it is, or let go as soon as it was copied.
+        """
+        if owned:
+            consume(params, lambda path, x: self._laid_out(path, x, owned=True))
+            return params
+        placed: Params = map_params(lambda path, x: self._laid_out(path, x, owned=False), params)
         return placed
 
     def _laid_out(self, path: str, x: np.ndarray, owned: bool) -> np.ndarray:
@@ -51,6 +57,16 @@ class NumpyBackend(Backend):
         """
         tall = x.ndim == 2 and path != "wpe" and x.shape[0] >= x.shape[1]
         return np.array(x, dtype=self.dtype, order="F" if tall else "C", copy=None if owned else True)
+
+
+def consume(tree: Any, function: Callable[[str, np.ndarray], np.ndarray], path: str = "") -> None:
+    """Put `function(path, leaf)` in the place of each leaf, so that only one is in memory twice at a time."""
+    for name in tree if isinstance(tree, dict) else range(len(tree)):
+        below = f"{path}.{name}" if path else str(name)
+        if isinstance(tree[name], dict | list):
+            consume(tree[name], function, below)
+        else:
+            tree[name] = function(below, tree[name])
 
 
 @hookimpl

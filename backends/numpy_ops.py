@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.backends.numpy_threads import spread
+from arrayformer.backends.numpy_threads import n_threads, spread
 from arrayformer.core import ops
 
-PIECE = 1 << 15  # elements that one pass of an elementwise function takes: 128 KiB of float32, and its temporary
-AT_ONCE = 1 << 17  # scores that are computed in one go
-QUERIES = 128  # queries whose scores are computed together: [128, 1024] float32 is 512 KiB
+PIECE = 1 << 15 if n_threads() == 1 else 1 << 18
+"""Elements that one pass of an elementwise function takes. A thread alone is fastest where they and a temporary fit
+into its own cache; several lose more by handing the interpreter's lock to and fro than by the shared cache."""
+
+AT_ONCE = 1 << 19  # scores that are computed in one go
+QUERIES = 128  # queries whose scores are computed together otherwise
 
 
 def pieces(n: int, size: int) -> list[slice]:
     """0 to `n` in slices of `size`"""
+    if n <= size:
+        return [slice(None)]
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
@@ -54,7 +59,7 @@ def gelu_erf(x: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             flat[part] = ops.gelu_erf(flat[part])
 
-    spread(some, pieces(flat.size, PIECE // 8))
+    spread(some, pieces(flat.size, PIECE // 4))  # the plain function has more temporaries
     return x
 
 
@@ -116,45 +121,41 @@ def causal_attention(
         plain: np.ndarray = ops.causal_attention(q, k, v, position, slot, **how)
         return plain
     q = q * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)
-    if q.shape[-2] == 1 or q.size // q.shape[-1] * k.shape[-2] <= AT_ONCE:
-        return visible(q, k, v, position)
-    return blockwise(q, k, v, position)
+    if q.size // q.shape[-1] * k.shape[-2] <= AT_ONCE:
+        return attend(q, k, v, position)
+    out = np.empty(q.shape, dtype=q.dtype)
+    where = np.broadcast_to(position, (*q.shape[:-3], q.shape[-2]))
+    for row in np.ndindex(q.shape[:-3]):
+        for block in pieces(q.shape[-2], QUERIES):
+            out[row][:, block] = attend(q[row][:, block], k[row], v[row], where[row][block])
+    return out
 
 
-def visible(q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Attention of scaled queries to the keys up to their positions: [..., query, head_dim] in one go.
+def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Attention of scaled queries [..., head, query, head_dim] to the keys up to the last of their positions.
 
-    q         [batch, head, query, head_dim] times the scale
-    k, v      [batch, head, key, head_dim], key i at position i
-    position  [batch, query]
+    k, v      [..., head, key, head_dim], key i at position i
+    position  [..., query]
     """
-    first, last = int(position.min()) + 1, min(int(position.max()) + 1, k.shape[-2])
-    scores = q @ k[..., :last, :].swapaxes(-1, -2)
-    if first < last:  # every query sees the keys before `first`
-        hidden = position[..., None, :, None] < np.arange(first, last)
+    first, last = seen(position)
+    k, v = k[..., :last, :], v[..., :last, :]
+    scores = q @ k.swapaxes(-1, -2)
+    if first < k.shape[-2]:  # every query sees the keys before `first`
+        hidden = position[..., None, :, None] < np.arange(first, k.shape[-2])
         np.copyto(scores[..., first:], -math.inf, where=hidden)
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     total = np.add.reduce(scores, axis=-1, keepdims=True)
-    out: np.ndarray = scores @ v[..., :last, :]
+    out: np.ndarray = scores @ v
     out /= total
     return out
 
 
-def blockwise(q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """`visible`, one head and one block of queries at a time, so that the scores stay in the cache."""
-    out = np.empty(q.shape, dtype=q.dtype)
-    where = np.broadcast_to(position, (*q.shape[:-3], q.shape[-2]))
-
-    def some(part: tuple[tuple[Any, ...], slice]) -> None:
-        head, block = part
-        one = visible(q[head][None, block], k[head][None], v[head][None], where[head[:-1]][block])
-        out[head][block] = one[0]
-
-    blocks = reversed(pieces(q.shape[-2], QUERIES))  # the longest first, so that the threads end together
-    heads = list(np.ndindex(*q.shape[:-2]))
-    spread(some, [(head, block) for block in blocks for head in heads])
-    return out
+def seen(position: np.ndarray) -> tuple[int, int]:
+    """How many keys every query sees, and how many some query sees."""
+    if position.size == 1:
+        return (n := 1 + int(position.item()), n)
+    return 1 + int(position.min()), 1 + int(position.max())
 
 
 def write(old: np.ndarray, new: np.ndarray, position: np.ndarray, slot: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Work that NumPy does without the interpreter's lock, spread over the cores the BLAS uses too."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
@@ -27,19 +27,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pool.cache_clear)  # a child inherits the pool and none of its threads
 
 
-def spread(function: Callable[[T], None], parts: Iterable[T]) -> None:
+def spread(function: Callable[[T], None], parts: Sequence[T]) -> None:
     """Call `function` on each part, in any order, on all threads; what one of them raises is raised here.
 
     Each thread takes the next part when it is done with its last, so that a busy core gets less to do.
     """
-    waiting = list(parts)
-    rest = iter(waiting)
+    n = min(n_threads(), len(parts))
+    if n < 2:
+        for part in parts:
+            function(part)
+        return
+    rest = iter(parts)
 
     def work() -> None:
         for part in rest:
             function(part)
 
-    n = min(n_threads(), len(waiting))
     others = [pool().submit(work) for _ in range(n - 1)]
     work()
     for other in others:

@@ -257,3 +257,14 @@ def test_placing_keeps_values_and_shapes_and_owns_its_memory() -> None:
 def test_every_override_has_the_name_of_a_plain_function() -> None:
     for name in OVERRIDES:
         assert callable(getattr(plain, name))
+
+
+def test_a_tree_given_away_is_the_tree_that_comes_back() -> None:
+    params = random_params(CONFIG)
+    wanted = NumpyBackend().place(params)
+
+    placed = NumpyBackend().place(params, owned=True)
+
+    assert placed is params
+    for (path, got), (_, same) in zip(walk(placed), walk(wanted), strict=True):
+        np.testing.assert_array_equal(got, same, err_msg=path)
