@@ -59,9 +59,8 @@ def mha(
     attend: Callable[..., Array] = look_back, ops: Ops = PLAIN, tap: Tap = untouched,
 ) -> Array:  # fmt: skip
     """Multi-head causal self-attention, [batch, seq, n_embd] -> [batch, seq, n_embd]"""
-    n_embd = x.shape[-1]
-    qkv = tap("qkv", ops.linear(x, **c_attn))
-    q, k, v = (split_heads(qkv[..., i * n_embd : (i + 1) * n_embd], n_head) for i in range(3))
+    qkv = split_heads(tap("qkv", ops.linear(x, **c_attn)), 3 * n_head)  # [batch, 3 * head, seq, head_dim]
+    q, k, v = (qkv[..., i * n_head : (i + 1) * n_head, :, :] for i in range(3))
     x = tap("out", merge_heads(attend(q, k, v, ops=ops, tap=tap)))
     return tap("proj", ops.linear(x, **c_proj))
 
