@@ -13,11 +13,19 @@ from typing import Any, TextIO
 def peak_bytes() -> int | None:
     """The most memory this process ever had; None where the system does not say."""
     try:
-        import resource
-    except ImportError:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+            return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return peak_of_macos()
+
+
+def peak_of_macos() -> int | None:
+    """What getrusage says. Not for Linux, where a new process inherits the peak of the one that started it."""
+    if sys.platform != "darwin":
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class Worker:
