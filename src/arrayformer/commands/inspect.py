@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("text", nargs=-1)
 @click.option("-p", "--prompt", help="The text, in the place of TEXT.")
 @model_options
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page that holds everything and needs no network.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write one page that needs no network.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, arrays and all.")
 @click.option("--top-k", type=int, default=10, show_default=True, help="How many next tokens are shown for each token.")
 @click.option("--compare-backend", metavar="BACKEND", help="Show where this backend computes something else.")

@@ -77,10 +77,11 @@ def compare(first: Engine, second: Engine, ids: Sequence[int]) -> Comparison:
         watch(engine, checked, keepers[-1])
     a, b = (keeper.seen for keeper in keepers)
     p, q = (log_softmax(seen["logits"]) for seen in (a, b))
+    divergence = float(np.max(np.sum(np.exp(p) * (p - q), axis=-1)))
     return Comparison(
         second.backend.name, second.backend.device, second.backend.dtype,
-        [step(name, a[name], b[name]) for name in a if name in b],
-        int(np.sum(p.argmax(-1) == q.argmax(-1))), len(checked), max(0.0, float(np.max(np.sum(np.exp(p) * (p - q), -1)))),
+        steps=[step(name, a[name], b[name]) for name in a if name in b],
+        same_top=int(np.sum(p.argmax(-1) == q.argmax(-1))), n=len(checked), divergence=max(0.0, divergence),
     )  # fmt: skip
 
 

@@ -90,7 +90,8 @@ def for_page(
     heads, packed = pack_attention(found.attention)
     return {
         "model": model, "backend": found.backend, "device": found.device, "dtype": found.dtype,
-        "ids": found.ids, "parts": parts_of_characters(tokenizer, found.ids), "text": {str(id): token_text(tokenizer, id) for id in sorted(used)},
+        "ids": found.ids, "text": {str(id): token_text(tokenizer, id) for id in sorted(used)},
+        "parts": parts_of_characters(tokenizer, found.ids),
         "loss": numbers(found.loss, 4), "rank": found.rank.tolist(), "entropy": numbers(found.entropy, 4),
         "nextIds": found.next_ids.tolist(), "nextProbs": numbers(found.next_probs, 3),
         "lensIds": found.lens_ids.tolist(), "lensProbs": numbers(found.lens_probs, 3),

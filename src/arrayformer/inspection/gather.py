@@ -18,7 +18,9 @@ LENS_IDS = 5
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a model did with `ids` [seq]. Layer 0 of `lens_*` and `residual` is the embedding, layer n the end of block n.
+    """What a model did with `ids` [seq].
+
+    In `lens_*` and `residual` layer 0 is the embedding and layer i + 1 the end of block i.
 
     backend, device, dtype  on what it ran
     ids         [seq] int
@@ -27,10 +29,12 @@ class Inspection:
     entropy     [seq] of the next id, in nats
     next_ids    [seq, k] the likeliest next ids, next_probs [seq, k] their probabilities
     lens_ids    [n_layer + 1, seq, LENS_IDS] the likeliest next ids if the last layer norm and the head read that layer
-    lens_probs  [n_layer + 1, seq, LENS_IDS] theirs, lens_true [n_layer + 1, seq] that of the id that came (NaN for the last)
+    lens_probs  [n_layer + 1, seq, LENS_IDS] their probabilities
+    lens_true   [n_layer + 1, seq] the probability of the id that came; NaN for the last
     attention   [n_layer, n_head, seq, seq] how much each query (first) looks at each key; None where the backend's own
                 attention does not say
-    residual    [n_layer + 1, seq] Euclidean norm of the stream, attn_out and mlp_out [n_layer, seq] of what is added to it
+    residual    [n_layer + 1, seq] Euclidean norm of the stream
+    attn_out    [n_layer, seq] Euclidean norm of what attention adds to it, mlp_out [n_layer, seq] of what the MLP adds
     """
 
     backend: str

@@ -14,7 +14,7 @@ SCRIPTS = ("base.js", "text.js", "lens.js", "attention.js", "norms.js", "compare
 def render_page(content: dict[str, Any]) -> str:
     """The whole page with its style, its script and `content` in it.
 
-    Its content security policy allows this script and this style and no request: what is inspected stays on the machine.
+    Its content security policy allows this script, this style and no request: what is inspected stays where it is.
     """
     style = part("page.css")
     script = "\n".join(map(part, SCRIPTS))

@@ -60,7 +60,7 @@ function startAttention() {
   const options = tokenRow(byId("looks"), (i, hover) => show(hover ? { hovered: i, key: null } : { token: i, hovered: null, key: null }));
   const matrix = startMatrix();
   const draw = () => {
-    const cool = colourOf("--cool");
+    const cool = colourOf("--ray");
     buttons.forEach(({ canvas, layer, head }) => paint(canvas, layer, head, cool, Math.min(n, 64)));
     matrix.repaint();
   };
@@ -142,7 +142,7 @@ function startMatrix() {
   };
   const repaint = (again = true) => {
     line = colourOf("--mark");
-    paint(picture, state.layer, state.head, colourOf("--cool"));
+    paint(picture, state.layer, state.head, colourOf("--ray"));
     painted = `${state.layer} ${state.head}`;
     if (again) draw();
   };
