@@ -30,8 +30,8 @@ def save_checkpoint(
     dtype            what the weights are rounded to (to nearest, ties to even): one of DTYPES
     tokenizer_files  file name -> content, written beside the weights
 
-    Everything is written beside `path` and moved into place when it is complete: a new directory appears at once, in
-    one that exists each file is replaced whole. Raises InputError for params that do not fit the config and values
+    Everything is written beside `path` and moved into place when it is complete: a new directory appears at once; in
+    one that exists each file is replaced whole, and there is no config.json while old and new could be mixed. Raises InputError for params that do not fit the config and values
     that `dtype` cannot hold, ModelFileError where the disk refuses.
     """
     path = Path(path)
@@ -129,12 +129,18 @@ def _staged(path: Path) -> Iterator[Path]:
         for file in folder.iterdir():
             _flush(file)
         if path.exists():
-            for file in folder.iterdir():
-                os.replace(file, path / file.name)
+            _replace_files(folder, path)
         else:
             os.rename(folder, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace_files(folder: Path, path: Path) -> None:
+    # The config goes first and comes last: weights of one model never lie beside the config of another.
+    (path / "config.json").unlink(missing_ok=True)
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):
+        os.replace(file, path / file.name)
 
 
 def _flush(file: Path) -> None:

@@ -1,6 +1,9 @@
 """What is saved can be read, by this project and by others."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from arrayformer.core.errors import InputError
 from arrayformer.core.params import random_params, walk
 
 TINY = GPT2Config(n_vocab=11, n_ctx=7, n_embd=6, n_head=3, n_layer=2, eos_token_id=10)
+PARAMS = random_params(TINY)
 ODD = GPT2Config(
     n_vocab=5, n_ctx=3, n_embd=4, n_head=1, n_layer=1, n_inner=7, activation_function="relu", layer_norm_epsilon=1e-3,
     scale_attn_weights=False, scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True,
@@ -59,6 +63,31 @@ def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_the_others(tmp_pa
     np.testing.assert_array_equal(params["wte"], random_params(ODD, seed=2)["wte"])
     assert {file.name for file in model.iterdir()} == {"MODEL_CARD.md", "config.json", "model.safetensors"}
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_saved_file_may_be_read_by_whoever_may_read_its_neighbours(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model", TINY, PARAMS)
+
+    modes = {file.stat().st_mode for file in (tmp_path / "model").iterdir()}
+    assert len(modes) == 1
+
+
+def test_a_process_killed_while_it_saves_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    save_checkpoint(model, TINY, PARAMS)
+    code = (
+        "import os, signal; os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from arrayformer.core.checkpoint import save_checkpoint\n"
+        "from arrayformer.core.config import GPT2Config\n"
+        "from arrayformer.core.params import random_params\n"
+        "config = GPT2Config(n_vocab=3, n_ctx=3, n_embd=3, n_head=1, n_layer=1)\n"
+        f"save_checkpoint({str(model)!r}, config, random_params(config))"
+    )
+
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert read_checkpoint(model)[0] == TINY
 
 
 def wrong_shape() -> Any:

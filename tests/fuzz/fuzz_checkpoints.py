@@ -17,12 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arrayformer.core.checkpoint.bundle import read_bundle
-from arrayformer.core.checkpoint.config_file import config_from_hf, config_from_openai, read_json_object
-from arrayformer.core.checkpoint.files import open_inside
-from arrayformer.core.checkpoint.safetensors_file import read_table
-from arrayformer.core.checkpoint.shard_index import INDEX, read_index
-from arrayformer.core.errors import ModelFileError
+# Optional, and without types. What is imported below is watched for coverage where this file is run.
+atheris: Any = importlib.import_module("atheris") if __name__ == "__main__" else None
+
+with atheris.instrument_imports(include=["arrayformer"]) if atheris else contextlib.nullcontext():
+    from arrayformer.core.checkpoint.bundle import read_bundle
+    from arrayformer.core.checkpoint.config_file import config_from_hf, config_from_openai, read_json_object
+    from arrayformer.core.checkpoint.files import open_inside
+    from arrayformer.core.checkpoint.safetensors_file import read_table
+    from arrayformer.core.checkpoint.shard_index import INDEX, read_index
+    from arrayformer.core.errors import ModelFileError
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "openai_tiny"
 
@@ -86,12 +90,10 @@ def read_one_input(data: bytes) -> None:
 
 def main() -> None:
     """Fuzzes until stopped."""
-    atheris = importlib.import_module("atheris")  # optional, and without types
     corpus = Path(sys.argv[1])
     corpus.mkdir(parents=True, exist_ok=True)
     for i, seed in enumerate(SEEDS):
         (corpus / f"sound-{i}").write_bytes(seed)
-    atheris.instrument_all()
     atheris.Setup(sys.argv, read_one_input)
     atheris.Fuzz()
 
