@@ -48,6 +48,7 @@ class Lab:
 
     def __init__(self, make: Callable[..., Backend], overrides: Mapping[str, Any] | None = None) -> None:
         self.make = make
+        self.target: Target | None = None
         self.overrides = overrides or {}
         self.result = Result("", 0, "")
         self._engines: dict[str, Engine] = {}
@@ -57,7 +58,9 @@ class Lab:
     @classmethod
     def of(cls, target: Target, overrides: Mapping[str, Any] | None = None) -> "Lab":
         """The lab for a backend by name."""
-        return cls(target.make, overrides)
+        lab = cls(target.make, overrides)
+        lab.target = target
+        return lab
 
     # -- the backend
 

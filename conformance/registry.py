@@ -21,7 +21,7 @@ LEVELS = (
     "default model and generation",
     "resources",
 )
-MODULES = ("contract", "functions", "operations", "numerics", "state")
+MODULES = ("contract", "functions", "operations", "numerics", "state", "generation", "resources")
 
 CaseFunction = Callable[..., None]
 
