@@ -31,8 +31,9 @@ def save_checkpoint(
     tokenizer_files  file name -> content, written beside the weights
 
     Everything is written beside `path` and moved into place when it is complete: a new directory appears at once; in
-    one that exists each file is replaced whole, and there is no config.json while old and new could be mixed. Raises InputError for params that do not fit the config and values
-    that `dtype` cannot hold, ModelFileError where the disk refuses.
+    one that exists each file is replaced whole, and there is no config.json while old and new could be mixed.
+    Raises InputError for params that do not fit the config and values that `dtype` cannot hold, ModelFileError
+    where the disk refuses.
     """
     path = Path(path)
     tensors = _rounded(config, params, dtype)
