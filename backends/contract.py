@@ -6,14 +6,14 @@ from typing import Any
 from arrayformer.backends.discovery import BackendInfo
 from arrayformer.core.backend import API_VERSION, Backend
 from arrayformer.core.bind import PLAIN_FUNCTIONS
-from arrayformer.core.errors import BackendError
+from arrayformer.core.errors import PluginError
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 FLAGS = ("consumes_cache", "compiles", "deterministic", "batch_invariant")
 
 
 def check_contract(info: BackendInfo, backend: Any) -> None:
-    """Raises BackendError, naming the plugin at fault, for what is no Backend of a version this package speaks."""
+    """Raises PluginError, naming the plugin at fault, for what is no Backend of a version this package speaks."""
     if not isinstance(backend, Backend):
         kind = type(backend).__name__
         raise fault(info, f"its factory returned a {kind}; it has to be a subclass of arrayformer.core.backend.Backend")
@@ -28,7 +28,7 @@ def check_contract(info: BackendInfo, backend: Any) -> None:
 
 
 def check_version(info: BackendInfo, spoken: Any) -> None:
-    """Raises BackendError unless the backend was written for this major version, and for no later minor one."""
+    """Raises PluginError unless the backend was written for this major version, and for no later minor one."""
     whole = isinstance(spoken, tuple) and len(spoken) == 2 and all(type(n) is int for n in spoken)
     if not whole:
         raise fault(info, f"its api_version is {spoken!r}; it is two integers, for example {API_VERSION}")
@@ -37,14 +37,14 @@ def check_version(info: BackendInfo, spoken: Any) -> None:
         ours = f"{major}.0" if minor == 0 else f"{major}.0 to {major}.{minor}"
         newer = spoken > API_VERSION
         advice = f"upgrade arrayformer or install {info.distribution}<{info.version}" if newer else "upgrade the plugin"
-        raise BackendError(
+        raise PluginError(
             f"backend {info.name!r} speaks plugin API {spoken[0]}.{spoken[1]}, this arrayformer speaks {ours}\n"
             f"  provided by: {info.distribution} {info.version};  {advice}"
         )
 
 
 def check_claims(info: BackendInfo, backend: Backend) -> None:
-    """Raises BackendError for a claim that says nothing the conformance suite could test."""
+    """Raises PluginError for a claim that says nothing the conformance suite could test."""
     dtypes = backend.dtypes
     if not isinstance(dtypes, tuple) or not dtypes or not set(dtypes) <= set(DTYPES):
         raise fault(info, f"its dtypes are {dtypes!r}; they are a tuple of {', '.join(DTYPES)}, the default first")
@@ -54,7 +54,7 @@ def check_claims(info: BackendInfo, backend: Backend) -> None:
 
 
 def check_overrides(info: BackendInfo, overrides: Any) -> None:
-    """Raises BackendError for an override of something the graph does not call."""
+    """Raises PluginError for an override of something the graph does not call."""
     if not isinstance(overrides, Mapping):
         raise fault(info, f"its overrides are {overrides!r}; they are a dict of functions by name")
     for name, function in overrides.items():
@@ -64,9 +64,9 @@ def check_overrides(info: BackendInfo, overrides: Any) -> None:
             raise fault(info, f"its override of {name!r} is {function!r}, which cannot be called")
 
 
-def fault(info: BackendInfo, what: str) -> BackendError:
+def fault(info: BackendInfo, what: str) -> PluginError:
     """The error for a contract that was not kept."""
-    return BackendError(
+    return PluginError(
         f"backend {info.name!r} does not keep the contract: {what}\n"
         f"  this is a fault of {info.distribution} {info.version}; run: arrayformer plugins --check {info.name}"
     )

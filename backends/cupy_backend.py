@@ -5,6 +5,7 @@ docs/gpu-runs.md says what of this has run, where and when.
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -52,8 +53,8 @@ class CupyBackend(Backend):
 
     @property
     def precision(self) -> str:
-        """float32 unless CUPY_TF32 or `cupy._core.set_compute_type` asked for TF32."""
-        if self.dtype == "float32" and cupy._core.get_compute_type(cupy.float32) == cupy._core.COMPUTE_TYPE_TF32:
+        """float32, unless the environment lets CuPy use TF32 for it."""
+        if self.dtype == "float32" and os.environ.get("CUPY_TF32", "0") not in ("", "0"):
             return "tf32"
         return self.dtype
 
@@ -100,7 +101,9 @@ class CupyBackend(Backend):
                 yield
         except cupy.cuda.memory.OutOfMemoryError as error:
             cupy.get_default_memory_pool().free_all_blocks()
-            raise BackendError(f"backend 'cupy': {error}; use a smaller batch or context, or --dtype float16") from error
+            raise BackendError(
+                f"backend 'cupy': {error}; use a smaller batch or context, or --dtype float16"
+            ) from error
         except cupy.cuda.runtime.CUDARuntimeError as error:
             raise BackendError(f"backend 'cupy': {error}") from error
 

@@ -41,10 +41,11 @@ extern "C" __global__ void causal_softmax(
     long long row = blockIdx.x, query = row % queries, text = texts ? row / queries / heads : 0;
     long long seen = position[text * queries + query];
     scores += row * keys;
-    T largest = -INFINITY, sum = 0;
+    const T lowest = (T)-3e38;  // the compiler CuPy uses knows no INFINITY
+    T largest = lowest, sum = 0;
     for (int i = threadIdx.x; i < keys; i += blockDim.x)
         if (slot[i] <= seen && scores[i] > largest) largest = scores[i];
-    largest = across_block<T>(largest, true, -INFINITY);
+    largest = across_block<T>(largest, true, lowest);
     for (int i = threadIdx.x; i < keys; i += blockDim.x) {
         T e = slot[i] <= seen ? exp((scores[i] - largest) * (T)scale) : (T)0;
         scores[i] = e;

@@ -18,7 +18,7 @@ from typing import Any
 
 from arrayformer.backends.discovery import BackendInfo
 from arrayformer.backends.registry import advice, find_backend, get_backend, load_factory
-from arrayformer.core.errors import BackendError
+from arrayformer.core.errors import BackendError, PluginError
 
 TIME_LIMIT = 60.0  # seconds; importing PyTorch with CUDA from a cold disk takes some ten
 
@@ -141,7 +141,7 @@ def describe(backend: Any) -> dict[str, Any]:
 
 
 def compute(backend: Any) -> None:
-    """One product on the device. Raises BackendError where it comes back wrong."""
+    """One product on the device. Raises PluginError where it comes back wrong."""
     import numpy as np
 
     host = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -149,7 +149,7 @@ def compute(backend: Any) -> None:
     product = backend.to_numpy(backend.compile(lambda a: a @ backend.xp.matrix_transpose(a))(x))
     backend.synchronize()
     if type(product) is not np.ndarray or product.shape != (2, 2) or not np.array_equal(product, host @ host.T):
-        raise BackendError(f"backend {backend.name!r}: [[0, 1, 2], [3, 4, 5]] times its transpose gave {product!r}")
+        raise PluginError(f"backend {backend.name!r}: [[0, 1, 2], [3, 4, 5]] times its transpose gave {product!r}")
 
 
 def settings() -> dict[str, Any]:
@@ -179,7 +179,7 @@ def main(name: str, result: str, timeout: str, *load: str) -> None:
             for known in try_out(name, create=not load):
                 tell(known)
         except BaseException as error:
-            own = isinstance(error, BackendError) and error.__cause__ is None
+            own = isinstance(error, BackendError) and not isinstance(error, PluginError)
             text = str(error) or type(error).__name__
             tell({"state": "unavailable" if own else "broken", "error": text, "traceback": traceback.format_exc()})
 

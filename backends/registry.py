@@ -21,7 +21,7 @@ from arrayformer.backends.discovery import (
     plugins,
 )
 from arrayformer.backends.hookspecs import PROJECT, Factory
-from arrayformer.core.errors import ArrayformerError, BackendError, BackendNotFoundError
+from arrayformer.core.errors import ArrayformerError, BackendError, BackendNotFoundError, PluginError
 
 if TYPE_CHECKING:
     from arrayformer.core.backend import Backend
@@ -145,7 +145,7 @@ def wall(info: BackendInfo, step: str) -> Iterator[None]:
     except BaseException as error:
         if os.environ.get(RAISE_ERRORS):
             raise
-        raise BackendError(not_loaded(info, step, error)) from error
+        raise PluginError(not_loaded(info, step, error)) from error
 
 
 def not_loaded(info: BackendInfo, step: str, error: BaseException) -> str:

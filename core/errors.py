@@ -39,6 +39,10 @@ class BackendError(ArrayformerError, RuntimeError):
     exit_code = 4
 
 
+class PluginError(BackendError):
+    """A backend package that is broken: its author has to mend it, not its user."""
+
+
 class BackendNotFoundError(BackendError, LookupError):
     """No backend of that name is installed."""
 
