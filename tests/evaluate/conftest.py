@@ -1,21 +1,25 @@
 """A small model with a byte-level tokenizer, and texts for it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from arrayformer.backends.registry import get_backend
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
-from arrayformer.core.params import random_params
+from arrayformer.core.params import Params, random_params
 from arrayformer.evaluate.source import Text
 from arrayformer.tokenizer import Tokenizer
 from arrayformer.tokenizer.alphabet import PRINTABLE
 
 CONFIG = GPT2Config(n_vocab=260, n_ctx=32, n_embd=24, n_head=4, n_layer=2)
 
+MakeEngine = Callable[..., Engine]
+
 
 @pytest.fixture(scope="session")
-def tokenizer():
+def tokenizer() -> Tokenizer:
     vocab = {character: id for id, character in enumerate(PRINTABLE)}
     merges = [("t", "h"), ("th", "e"), ("Ġ", "a")]
     vocab |= {"th": 256, "the": 257, "Ġa": 258}
@@ -23,17 +27,17 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def params():
+def params() -> Params:
     return random_params(CONFIG, seed=3, gain=0.3)
 
 
 @pytest.fixture(scope="session")
-def make_engine(params):
+def make_engine(params: Params) -> MakeEngine:
     return lambda backend="numpy", dtype=None: Engine(CONFIG, params, get_backend(backend, dtype=dtype))
 
 
 @pytest.fixture(scope="session")
-def story():
+def story() -> Text:
     rng = np.random.default_rng(0)
     words = ["the", "cat", "sat", "on", "a", "mat", "and", "thought", "of", "a", "fish:", "one,", "two,", "three"]
     text = " ".join(rng.choice(words, 24)) + "\n<|endoftext|>\nthe énd\n"

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,17 +10,22 @@ from arrayformer.evaluate.protocols import PROTOCOLS
 from arrayformer.evaluate.run import Options, evaluate
 from arrayformer.evaluate.source import Text
 from arrayformer.evaluate.words import Passage, WordScorer
+from arrayformer.tokenizer import Tokenizer
+
+from .conftest import MakeEngine
 
 PASSAGES = ["the cat sat on the mat", "a fish thought of the cat.", "the mat and the", "one two three, said the fish"]
 
 
 @pytest.fixture
-def passages():
+def passages() -> Any:
     lines = "\n".join(json.dumps({"text": p}) for p in PASSAGES)
     return Text(lines, len(lines), "2" * 64, True, "lambada.jsonl")
 
 
-def test_the_last_token_is_a_hit_where_it_is_the_likeliest(make_engine, tokenizer, passages):
+def test_the_last_token_is_a_hit_where_it_is_the_likeliest(
+    make_engine: MakeEngine, tokenizer: Tokenizer, passages: Text
+) -> None:
     engine = make_engine()
 
     result = evaluate(engine, tokenizer, PROTOCOLS["lambada-token"], passages, Options(batch=3))
@@ -29,7 +35,7 @@ def test_the_last_token_is_a_hit_where_it_is_the_likeliest(make_engine, tokenize
     assert result.totals.hits == sum(hits)
 
 
-def test_words_are_guessed_as_one_passage_at_a_time_would(make_engine, tokenizer):
+def test_words_are_guessed_as_one_passage_at_a_time_would(make_engine: MakeEngine, tokenizer: Tokenizer) -> None:
     engine = make_engine()
     scorer = WordScorer(engine, 3, 30, tokenizer)
     items = [Passage(tuple(tokenizer.encode(p)), "x") for p in PASSAGES[:3]]
@@ -48,7 +54,7 @@ def test_words_are_guessed_as_one_passage_at_a_time_would(make_engine, tokenizer
     assert scorer.guess(items[:1]) == expected[:1]
 
 
-def test_a_guess_that_equals_the_last_word_is_a_hit(make_engine, tokenizer):
+def test_a_guess_that_equals_the_last_word_is_a_hit(make_engine: MakeEngine, tokenizer: Tokenizer) -> None:
     scorer = WordScorer(make_engine(), 2, 30, tokenizer)
     ids = tuple(tokenizer.encode(PASSAGES[0]))
     guess = scorer.guess([Passage(ids, "")])[0]
@@ -58,7 +64,7 @@ def test_a_guess_that_equals_the_last_word_is_a_hit(make_engine, tokenizer):
     assert [o.hits for o in outcomes] == [1, 0]
 
 
-def test_the_word_protocol_reads_all_but_the_last_word(tokenizer, passages):
+def test_the_word_protocol_reads_all_but_the_last_word(tokenizer: Tokenizer, passages: Text) -> None:
     task = PROTOCOLS["lambada-word"].prepare(passages, tokenizer, 32, 32)
 
     assert [item.answer for item in task.items] == ["mat", "cat", "the", "fish"]
@@ -66,16 +72,16 @@ def test_the_word_protocol_reads_all_but_the_last_word(tokenizer, passages):
 
 
 @pytest.mark.parametrize("token", [b" the", b"The", b" THE ", b"it"])
-def test_stop_words_are_known_with_spaces_and_capitals(token):
+def test_stop_words_are_known_with_spaces_and_capitals(token: bytes) -> None:
     assert lambada.is_stop_word(token)
 
 
 @pytest.mark.parametrize("token", [b" cat", b"ther", b"", b"\xff", b","])
-def test_other_tokens_are_no_stop_words(token):
+def test_other_tokens_are_no_stop_words(token: bytes) -> None:
     assert not lambada.is_stop_word(token)
 
 
 @pytest.mark.parametrize("line", ["plain text", '{"txt": "a b"}', '{"text": 3}', "[]", '{"text": "word"}'])
-def test_what_is_no_passage_is_refused_with_its_line(line):
+def test_what_is_no_passage_is_refused_with_its_line(line: str) -> None:
     with pytest.raises(DataFileError, match="line 2 is no LAMBADA passage"):
         lambada.passages('{"text": "a b c"}\n' + line)

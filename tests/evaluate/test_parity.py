@@ -1,16 +1,21 @@
 """The protocols against transformers: the same windows, cut and scored by other code."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from arrayformer.core.config import GPT2Config
+from arrayformer.core.params import Params
 from arrayformer.evaluate import lambada, wikitext
 from arrayformer.evaluate.protocols import PROTOCOLS
 from arrayformer.evaluate.run import evaluate
 from arrayformer.evaluate.score import WindowScorer
 from arrayformer.evaluate.source import Text
+from arrayformer.tokenizer import Tokenizer
+
+from .conftest import MakeEngine
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -18,7 +23,7 @@ pytestmark = pytest.mark.parity
 
 
 @pytest.fixture(scope="module")
-def model(params, make_engine):
+def model(params: Params, make_engine: MakeEngine) -> Any:
     torch.set_num_threads(1)
     c: GPT2Config = make_engine().config
     other = transformers.GPT2LMHeadModel(
@@ -40,13 +45,13 @@ def model(params, make_engine):
 
 
 @torch.no_grad()
-def nll(model, inputs, targets):
+def nll(model: Any, inputs: Any, targets: Any) -> Any:
     """-ln p of targets[i] after inputs[: i + 1], float64"""
     logits = model(torch.tensor([inputs])).logits[0].double()
     return torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="none").numpy()
 
 
-def test_text_agrees_token_by_token(model, make_engine, tokenizer, story):
+def test_text_agrees_token_by_token(model: Any, make_engine: MakeEngine, tokenizer: Tokenizer, story: Text) -> None:
     engine = make_engine()
     task = PROTOCOLS["text"].prepare(story, tokenizer, 32, 16)
 
@@ -62,7 +67,9 @@ def test_text_agrees_token_by_token(model, make_engine, tokenizer, story):
 
 
 @torch.no_grad()
-def test_wikitext2_agrees_with_the_loop_of_the_transformers_guide(model, make_engine, tokenizer):
+def test_wikitext2_agrees_with_the_loop_of_the_transformers_guide(
+    model: Any, make_engine: MakeEngine, tokenizer: Tokenizer
+) -> None:
     raw = " \n = Heron = \n \n " + "the heron thought of a fish , and a mat . \n " * 6
     text = Text(raw, len(raw), "0" * 64, True, "wiki")
 
@@ -82,7 +89,7 @@ def test_wikitext2_agrees_with_the_loop_of_the_transformers_guide(model, make_en
     assert result.figure("token_perplexity").value == pytest.approx(math.exp(total / n), rel=1e-5)
 
 
-def test_wikitext103_agrees_per_original_word(model, make_engine, tokenizer):
+def test_wikitext103_agrees_per_original_word(model: Any, make_engine: MakeEngine, tokenizer: Tokenizer) -> None:
     raw = " \n = Heron = \n \n A heron 's 1 @,@ 000 fish , and the mat . \n \n = Mat = \n " + "the mat . \n" * 20
     text = Text(raw, len(raw), "0" * 64, True, "wiki")
 
@@ -99,7 +106,7 @@ def test_wikitext103_agrees_per_original_word(model, make_engine, tokenizer):
     assert math.log(result.figure("word_perplexity").value) == pytest.approx(total / words, rel=1e-5)
 
 
-def test_the_last_token_of_a_passage_agrees(model, make_engine, tokenizer):
+def test_the_last_token_of_a_passage_agrees(model: Any, make_engine: MakeEngine, tokenizer: Tokenizer) -> None:
     passages = ["the cat sat on the mat", "a fish thought of the cat", "one, two, three fish"]
     lines = "\n".join(f'{{"text": "{p}"}}' for p in passages)
 

@@ -1,22 +1,27 @@
 """The same text, measured in different ways, comes to the same."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import DataFileError, InputError, NumericError
-from arrayformer.core.params import map_params
+from arrayformer.core.params import Params, map_params
 from arrayformer.evaluate import score
 from arrayformer.evaluate.protocols import PROTOCOLS
 from arrayformer.evaluate.run import Options, evaluate
 from arrayformer.evaluate.score import WindowScorer
 from arrayformer.evaluate.source import Text
 from arrayformer.evaluate.windows import every_id
+from arrayformer.tokenizer import Tokenizer
+
+from .conftest import MakeEngine
 
 
-def per_id(engine, tokenizer, story, batch=3, stride=16):
+def per_id(engine: Engine, tokenizer: Tokenizer, story: Text, batch: int = 3, stride: int = 16) -> Any:
     ids = tokenizer.encode(story.text, allowed_special=["<|endoftext|>"])
     windows = list(every_id(ids, tokenizer.eos_id, engine.config.n_ctx, stride))
     scorer = WindowScorer(engine, batch, engine.config.n_ctx)
@@ -24,7 +29,7 @@ def per_id(engine, tokenizer, story, batch=3, stride=16):
     return np.concatenate(rows)
 
 
-def by_hand(engine, tokenizer, story, stride=16):
+def by_hand(engine: Engine, tokenizer: Tokenizer, story: Text, stride: int = 16) -> Any:
     """The definition, one id at a time in float64: no batch, no cache, no windows code."""
     ids = [tokenizer.eos_id, *tokenizer.encode(story.text, allowed_special=["<|endoftext|>"])]
     n_ctx = engine.config.n_ctx
@@ -38,14 +43,18 @@ def by_hand(engine, tokenizer, story, stride=16):
     return np.array(losses)
 
 
-def test_batched_windows_give_what_the_definition_gives(make_engine, tokenizer, story):
+def test_batched_windows_give_what_the_definition_gives(
+    make_engine: MakeEngine, tokenizer: Tokenizer, story: Text
+) -> None:
     engine = make_engine()
 
     np.testing.assert_allclose(per_id(engine, tokenizer, story), by_hand(engine, tokenizer, story), atol=1e-5)
 
 
 @pytest.mark.parametrize("logit_bytes", [1, 4 * 260 * 3 * 5])
-def test_reading_in_chunks_changes_nothing(make_engine, tokenizer, story, monkeypatch, logit_bytes):
+def test_reading_in_chunks_changes_nothing(
+    make_engine: MakeEngine, tokenizer: Tokenizer, story: Text, monkeypatch: pytest.MonkeyPatch, logit_bytes: int
+) -> None:
     engine = make_engine()
     whole = per_id(engine, tokenizer, story)
     monkeypatch.setattr(score, "LOGIT_BYTES", logit_bytes)
@@ -56,13 +65,13 @@ def test_reading_in_chunks_changes_nothing(make_engine, tokenizer, story, monkey
 
 
 @pytest.mark.parametrize("batch", [1, 2, 100])
-def test_the_batch_size_changes_nothing(make_engine, tokenizer, story, batch):
+def test_the_batch_size_changes_nothing(make_engine: MakeEngine, tokenizer: Tokenizer, story: Text, batch: int) -> None:
     engine = make_engine()
 
     np.testing.assert_allclose(per_id(engine, tokenizer, story, batch), per_id(engine, tokenizer, story), atol=1e-5)
 
 
-def test_jax_agrees_with_numpy(make_engine, tokenizer, story):
+def test_jax_agrees_with_numpy(make_engine: MakeEngine, tokenizer: Tokenizer, story: Text) -> None:
     pytest.importorskip("jax")
 
     got = per_id(make_engine("jax"), tokenizer, story, stride=32)
@@ -70,14 +79,16 @@ def test_jax_agrees_with_numpy(make_engine, tokenizer, story):
     np.testing.assert_allclose(got, per_id(make_engine(), tokenizer, story, stride=32), atol=1e-5)
 
 
-def test_a_strict_array_library_agrees_with_numpy(make_engine, params, tokenizer, story):
+def test_a_strict_array_library_agrees_with_numpy(
+    make_engine: MakeEngine, params: Params, tokenizer: Tokenizer, story: Text
+) -> None:
     strict = pytest.importorskip("array_api_strict")
     from arrayformer.core.backend import Backend
 
     class Strict(Backend):
         name, library, xp = "strict", "array-api-strict", strict
 
-        def to_numpy(self, x):
+        def to_numpy(self: Any, x: Any) -> Any:
             return np.array(x._array)
 
     got = per_id(Engine(make_engine().config, params, Strict()), tokenizer, story)
@@ -85,7 +96,7 @@ def test_a_strict_array_library_agrees_with_numpy(make_engine, params, tokenizer
     np.testing.assert_allclose(got, per_id(make_engine(), tokenizer, story), atol=1e-5)
 
 
-def test_bits_per_byte_count_every_byte_of_the_file(make_engine, tokenizer, story):
+def test_bits_per_byte_count_every_byte_of_the_file(make_engine: MakeEngine, tokenizer: Tokenizer, story: Text) -> None:
     engine = make_engine()
 
     result = evaluate(engine, tokenizer, PROTOCOLS["text"], story)
@@ -95,7 +106,7 @@ def test_bits_per_byte_count_every_byte_of_the_file(make_engine, tokenizer, stor
     assert result.totals.n == len(tokenizer.encode(story.text, allowed_special=["<|endoftext|>"]))
 
 
-def test_perplexities_follow_from_the_same_sum(make_engine, tokenizer, story):
+def test_perplexities_follow_from_the_same_sum(make_engine: MakeEngine, tokenizer: Tokenizer, story: Text) -> None:
     result = evaluate(make_engine(), tokenizer, PROTOCOLS["text"], story)
 
     figures = result.figures()
@@ -103,11 +114,13 @@ def test_perplexities_follow_from_the_same_sum(make_engine, tokenizer, story):
     assert figures["word_perplexity"].value == pytest.approx(math.exp(result.totals.loss / len(story.text.split())))
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_was(make_engine, tokenizer, story, tmp_path):
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    make_engine: MakeEngine, tokenizer: Tokenizer, story: Text, tmp_path: Path
+) -> None:
     engine, protocol, file = make_engine(), PROTOCOLS["text"], tmp_path / "state.json"
     seen = []
 
-    def stop(result):
+    def stop(result: Any) -> Any:
         seen.append(result.totals.windows)
         if len(seen) == 2:
             raise KeyboardInterrupt
@@ -126,7 +139,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(make_engine, tokenizer, sto
 
 
 @pytest.mark.parametrize("change", ["stride", "weights", "text"])
-def test_the_state_of_another_run_is_refused(make_engine, params, tokenizer, story, tmp_path, change):
+def test_the_state_of_another_run_is_refused(
+    make_engine: MakeEngine, params: Params, tokenizer: Tokenizer, story: Text, tmp_path: Path, change: str
+) -> None:
     protocol, file = PROTOCOLS["text"], tmp_path / "state.json"
     evaluate(make_engine(), tokenizer, protocol, story, Options(state=file, limit=1))
     engine, text, options = make_engine(), story, Options(state=file)
@@ -142,7 +157,9 @@ def test_the_state_of_another_run_is_refused(make_engine, params, tokenizer, sto
         evaluate(engine, tokenizer, protocol, text, options)
 
 
-def test_a_file_that_is_no_state_is_refused(make_engine, tokenizer, story, tmp_path):
+def test_a_file_that_is_no_state_is_refused(
+    make_engine: MakeEngine, tokenizer: Tokenizer, story: Text, tmp_path: Path
+) -> None:
     file = tmp_path / "state.json"
     file.write_text("[1, 2]")
 
@@ -150,7 +167,9 @@ def test_a_file_that_is_no_state_is_refused(make_engine, tokenizer, story, tmp_p
         evaluate(make_engine(), tokenizer, PROTOCOLS["text"], story, Options(state=file))
 
 
-def test_weights_that_are_not_finite_are_an_error(make_engine, params, tokenizer, story):
+def test_weights_that_are_not_finite_are_an_error(
+    make_engine: MakeEngine, params: Params, tokenizer: Tokenizer, story: Text
+) -> None:
     broken = map_params(lambda path, x: x * np.nan if path == "ln_f.b" else x, params)
 
     with pytest.raises(NumericError, match="not finite"):
@@ -158,12 +177,14 @@ def test_weights_that_are_not_finite_are_an_error(make_engine, params, tokenizer
 
 
 @pytest.mark.parametrize("options", [Options(batch=0), Options(limit=0), Options(stride=0), Options(stride=33)])
-def test_options_that_cannot_be_are_refused(make_engine, tokenizer, story, options):
+def test_options_that_cannot_be_are_refused(
+    make_engine: MakeEngine, tokenizer: Tokenizer, story: Text, options: Options
+) -> None:
     with pytest.raises(InputError):
         evaluate(make_engine(), tokenizer, PROTOCOLS["text"], story, options)
 
 
-def test_a_run_with_a_limit_is_not_complete(make_engine, tokenizer, story):
+def test_a_run_with_a_limit_is_not_complete(make_engine: MakeEngine, tokenizer: Tokenizer, story: Text) -> None:
     result = evaluate(make_engine(), tokenizer, PROTOCOLS["text"], story, Options(limit=2))
 
     assert (result.complete, result.totals.windows) == (False, 2)

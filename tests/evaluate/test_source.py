@@ -1,6 +1,8 @@
 import hashlib
 import zipfile
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ CONTENT = "héron\r\nline two\n".encode()
 EXACT = Source("a text", "get it there", len(CONTENT), "sha256:" + hashlib.sha256(CONTENT).hexdigest(), "folder/a.txt")
 
 
-def test_a_file_with_the_right_checksum_is_read_as_it_is(tmp_path):
+def test_a_file_with_the_right_checksum_is_read_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(CONTENT)
 
     text = read(EXACT, tmp_path / "a.txt")
@@ -22,7 +24,7 @@ def test_a_file_with_the_right_checksum_is_read_as_it_is(tmp_path):
     assert (text.n_bytes, text.verified) == (len(CONTENT), True)
 
 
-def test_a_zip_that_holds_the_file_will_do(tmp_path):
+def test_a_zip_that_holds_the_file_will_do(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("folder/a.txt", CONTENT)
 
@@ -39,21 +41,21 @@ def test_a_zip_that_holds_the_file_will_do(tmp_path):
         (b"PK\x03\x04 broken", "a zip in which folder/a.txt cannot be read"),
     ],
 )
-def test_a_wrong_file_is_refused_and_the_right_one_named(tmp_path, content, message):
+def test_a_wrong_file_is_refused_and_the_right_one_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.txt").write_bytes(content)
 
     with pytest.raises(DataFileError, match=message):
         read(EXACT, tmp_path / "a.txt")
 
 
-def test_text_that_is_not_utf8_is_refused_with_the_place(tmp_path):
+def test_text_that_is_not_utf8_is_refused_with_the_place(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"abc\xe9def")
 
     with pytest.raises(DataFileError, match="byte 3 is 0xe9"):
         read(PROTOCOLS["text"].source, tmp_path / "a.txt")
 
 
-def test_the_end_of_a_file_begins_with_a_whole_character(tmp_path):
+def test_the_end_of_a_file_begins_with_a_whole_character(tmp_path: Path) -> None:
     content = "ab€cd".encode()
     (tmp_path / "a.txt").write_bytes(content)
 
@@ -63,22 +65,22 @@ def test_the_end_of_a_file_begins_with_a_whole_character(tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n in PROTOCOLS if PROTOCOLS[n].source.hub is None])
-def test_missing_data_says_where_to_get_it(name):
+def test_missing_data_says_where_to_get_it(name: str) -> None:
     with pytest.raises(DataFileError, match="pass --data"):
         read(PROTOCOLS[name].source, None)
 
 
-def test_offline_nothing_is_fetched(monkeypatch):
+def test_offline_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "download", lambda hub: pytest.fail("the network was asked"))
 
     with pytest.raises(DataFileError, match=r"wikitext-2-raw-v1\.zip"):
         read(PROTOCOLS["wikitext103"].source, None, offline=True)
 
 
-def test_a_download_that_fails_is_one_line_with_a_way_out(monkeypatch):
+def test_a_download_that_fails_is_one_line_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    def fail(*_args, **_options):
+    def fail(*_args: Any, **_options: Any) -> None:
         raise OSError("no route\nto host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
@@ -87,7 +89,7 @@ def test_a_download_that_fails_is_one_line_with_a_way_out(monkeypatch):
         source.download(Hub("a/b", "0" * 40, "c.txt"))
 
 
-def test_what_was_fetched_is_checked_too(monkeypatch, tmp_path):
+def test_what_was_fetched_is_checked_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_bytes(b"something else")
     monkeypatch.setattr(source, "download", lambda hub: tmp_path / "c.txt")
 
@@ -95,6 +97,6 @@ def test_what_was_fetched_is_checked_too(monkeypatch, tmp_path):
         read(replace(EXACT, hub=Hub("a/b", "0" * 40, "c.txt")), None)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match=r"gone\.txt cannot be read: No such file"):
         read(EXACT, tmp_path / "gone.txt")

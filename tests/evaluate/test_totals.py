@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,14 +7,14 @@ import pytest
 from arrayformer.evaluate.totals import Outcome, Totals
 
 
-def add_all(outcomes):
+def add_all(outcomes: Any) -> Any:
     totals = Totals()
     for outcome in outcomes:
         totals = totals.add(outcome)
     return totals
 
 
-def test_the_error_of_an_accuracy_is_that_of_a_share():
+def test_the_error_of_an_accuracy_is_that_of_a_share() -> None:
     hits = [1, 0, 0, 1, 1, 0, 1, 1, 1, 0]
 
     totals = add_all(Outcome(1, 0.0, hit) for hit in hits)
@@ -22,7 +23,7 @@ def test_the_error_of_an_accuracy_is_that_of_a_share():
     assert totals.accuracy_error == pytest.approx(math.sqrt(0.6 * 0.4 / 9))
 
 
-def test_the_error_of_a_mean_over_equal_windows_is_that_of_their_means():
+def test_the_error_of_a_mean_over_equal_windows_is_that_of_their_means() -> None:
     rng = np.random.default_rng(0)
     means = rng.normal(3.0, 0.5, 40)
 
@@ -32,14 +33,14 @@ def test_the_error_of_a_mean_over_equal_windows_is_that_of_their_means():
     assert totals.loss_error == pytest.approx(np.std(means, ddof=1) / math.sqrt(40))
 
 
-def test_one_window_says_nothing_about_the_spread():
+def test_one_window_says_nothing_about_the_spread() -> None:
     totals = add_all([Outcome(100, 250.0, 40)])
 
     assert totals.loss_error is None
     assert totals.accuracy_error is None
 
 
-def test_the_error_covers_the_truth_as_often_as_it_should():
+def test_the_error_covers_the_truth_as_often_as_it_should() -> None:
     rng = np.random.default_rng(1)
     inside = 0
     for _ in range(200):
