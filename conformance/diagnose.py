@@ -89,7 +89,9 @@ class Truth:
         """How far `x` is from the oracle, in units of the honest run's error of that tensor."""
         far = measure.tensor_error(x, self.exact[tap])
         unit = measure.tensor_error(self.honest[tap], self.exact[tap]).size
-        return far.size / max(unit, 4 * measure.UNIT[self.precision]), far
+        # Between products everything is float32 whatever the class: only what the honest run rounds may be rounded.
+        least = measure.UNIT["float64" if self.precision == "float64" else "float32"]
+        return far.size / max(unit, 4 * least), far
 
 
 def truth(ref: Reference, ids: Sequence[int]) -> Truth:

@@ -144,18 +144,22 @@ class Lab:
         compiled   through `Backend.compile`, as far as nobody taps
         overrides  with the backend's own functions
         """
-        config = probe(name).config
         if name not in self._placed:
             self._placed[name] = self.backend.place(probe(name).params())
+        whole = self.graph(name, overrides=overrides, tap=tap)
+        if compiled and tap is ops.untouched:
+            whole = self._forwards.setdefault((name, overrides), self.backend.compile(whole))
+        return whole(self._placed[name], self.put(np.asarray(ids, dtype=np.int64)))
+
+    def graph(self, name: str, *, overrides: bool = True, tap: ops.Tap = ops.untouched) -> Callable[..., Any]:
+        """(weights on the device, ids) -> logits, for a model of the sizes of a probe."""
+        config = probe(name).config
         table = bind(config, self.backend.overrides if overrides else None)
 
         def whole(params: Any, ids: Any) -> Any:
             return gpt2(ids, **params, n_head=config.n_head, scales=config.scales(), ops=table, tap=tap)
 
-        if compiled and tap is ops.untouched:
-            key = (name, overrides)
-            whole = self._forwards.setdefault(key, self.backend.compile(whole))
-        return whole(self._placed[name], self.put(np.asarray(ids, dtype=np.int64)))
+        return whole
 
     # -- the judgement
 

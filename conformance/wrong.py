@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance.faults import FAULTS, Fault, one_pass_norm
+from arrayformer.conformance.faults import FAULTS, Fault
+from arrayformer.conformance.faults import one_pass_norm as in_one_pass
 from arrayformer.conformance.measure import rounded
 from arrayformer.core import ops
 from arrayformer.core.backend import Backend
@@ -376,7 +377,7 @@ class keeps_values(NumpyBackend):
         return call
 
 
-@wrong("L3-fork", "parent")
+@wrong("L3-fork", "fork")
 class forks_alias(NumpyBackend):
     """Rows put into another context share the memory of those they came from."""
 
@@ -487,7 +488,7 @@ class only_float16(Low):
     def overrides(self) -> Mapping[str, Any]:
         def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:
             low = x.astype(np.float16)
-            return one_pass_norm(low, g, b, eps).astype(x.dtype)
+            return in_one_pass(low, g, b, eps).astype(x.dtype)
 
         return {**super().overrides, **({"layer_norm": layer_norm} if self.dtype == "float16" else {})}
 
@@ -520,20 +521,6 @@ class not_batch_invariant(NumpyBackend):
             return x[..., :half] @ wte[:, :half].T + x[..., half:] @ wte[:, half:].T
 
         return {**super().overrides, "unembed": unembed}
-
-
-@wrong("L3-threads", "thread")
-class not_thread_safe(NumpyBackend):
-    """Queries go through one buffer that all threads share."""
-
-    @property
-    def overrides(self) -> Mapping[str, Any]:
-        def linear(x: Array, w: Array, b: Array) -> Array:
-            self.buffer = x
-            time.sleep(0.0005)
-            return ops.linear(self.buffer, w, b)
-
-        return {**super().overrides, "linear": linear}
 
 
 @wrong("L3-kept-results", "a later step changed the logits")

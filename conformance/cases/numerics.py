@@ -130,6 +130,19 @@ def dtype(lab: Lab, name: str) -> None:
         except Problem as problem:
             found = first_divergence(low, probed, problem.facts.get("ids"))
             raise Problem(f"{problem}; {found.sentence}" if found else str(problem)) from problem
+    inside(low, "p3", f"{name}, ")
+
+
+def inside(lab: Lab, name: str, where: str) -> None:
+    """Every tensor of the graph as the backend runs it."""
+    ids, (highest, reason) = probe(name).rows()[0], lab.limit("R_tap")
+    found = tapped(lab, name, ids, overrides=True, compiled=lab.backend.compiles)
+    for tap, ratio, far in ratios(found, truth(lab.reference(name), ids)):
+        if not lab.metric("R_tap", ratio, highest, reason):
+            raise Problem(
+                f"{where}{tap}{list(far.index)}: got {far.got:.9g}, the oracle says {far.expected:.9g} "
+                f"(R = {ratio:.3g}, limit {highest:g})"
+            )  # fmt: skip
 
 
 def step_by_step(lab: Lab, name: str, ids: Sequence[int], where: str) -> None:
@@ -147,16 +160,13 @@ def not_finite(lab: Lab) -> None:
 
     A library that turns NaN into numbers writes nonsense where it should have stopped.
     """
-    config, ids = probe("p2").config, probe("p2").rows()[:2]
+    ids = probe("p2").rows()[:2]
     for value in (np.nan, np.inf):
         params = probe("p2").params()
         params["blocks"][1]["mlp"]["c_fc"]["w"][3, 5] = value
         placed = lab.backend.place(params)
 
-        def whole(params: Any, ids: Any) -> Any:
-            return gpt2(ids, **params, n_head=config.n_head)
-
-        logits = lab.get(lab.backend.compile(whole)(placed, lab.put(np.array(ids))))
+        logits = lab.get(lab.backend.compile(lab.graph("p2"))(placed, lab.put(np.array(ids))))
         lab.require(not np.isfinite(logits).all(axis=-1).any(), f"a weight of {value} leaves logits finite")
 
 
@@ -166,11 +176,11 @@ def isolation(lab: Lab) -> None:
     params = probe("p2").params()
     params["wte"][17] = np.nan
     params["lm_head"] = probe("p2").params()["wte"]
-    placed, config = lab.backend.place(params), probe("p2").config
+    placed = lab.backend.place(params)
     rows = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
     spoilt = rows.copy()
     spoilt[1, 2] = 17
-    whole = lab.backend.compile(lambda params, ids: gpt2(ids, **params, n_head=config.n_head))
+    whole = lab.backend.compile(lab.graph("p2"))
     clean, dirty = (lab.get(whole(placed, lab.put(ids))) for ids in (rows, spoilt))
     lab.require(bool(np.isnan(dirty[1, 2:]).all()), "the logits after an embedding of NaN are finite")
     lab.same_bits(clean[[0, 2]], dirty[[0, 2]], "NaN in row 1 changed the rows beside it")
