@@ -15,39 +15,40 @@ PIECE = 1 << 15 if n_threads() == 1 else 1 << 18
 """Elements that one pass of an elementwise function takes. A thread alone is fastest where they and a temporary fit
 into its own cache; several lose more by handing the interpreter's lock to and fro than by the shared cache."""
 
+SLOPE = -2.0 * math.sqrt(2.0 / math.pi)
 AT_ONCE = 1 << 19  # scores that are computed in one go
 QUERIES = 128  # queries whose scores are computed together otherwise
 
 
 def pieces(n: int, size: int) -> list[slice]:
     """0 to `n` in slices of `size`"""
-    if n <= size:
-        return [slice(None)]
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """`ops.gelu`, into `x` itself where `x` is contiguous.
+    """`ops.gelu`, into `x` itself where `x` is contiguous."""
+    x = np.ascontiguousarray(x)
+    if x.size <= PIECE:
+        gate(x)
+        return x
+    flat = x.reshape(-1)
+    spread(lambda part: gate(flat[part]), pieces(flat.size, PIECE))
+    return x
+
+
+def gate(x: np.ndarray) -> None:
+    """GELU of `x` into `x`.
 
     (1 + tanh(z)) / 2 is 1 / (1 + exp(-2 z)): fewer passes, and exact where the first form cancels.
     """
-    x = np.ascontiguousarray(x)
-    flat = x.reshape(-1)
-    slope = -2.0 * math.sqrt(2.0 / math.pi)
-
-    def some(part: slice) -> None:
-        piece = flat[part]
-        with np.errstate(over="ignore"):  # exp() is infinite where gelu is -0
-            z = piece * piece
-            z *= 0.044715 * slope
-            z += slope
-            z *= piece
-            np.exp(z, out=z)
-        z += 1.0
-        piece /= z
-
-    spread(some, pieces(flat.size, PIECE))
-    return x
+    with np.errstate(over="ignore"):  # exp() is infinite where gelu is -0
+        z = x * x
+        z *= 0.044715 * SLOPE
+        z += SLOPE
+        z *= x
+        np.exp(z, out=z)
+    z += 1.0
+    x /= z
 
 
 def gelu_erf(x: np.ndarray) -> np.ndarray:
@@ -66,23 +67,28 @@ def gelu_erf(x: np.ndarray) -> np.ndarray:
 def layer_norm(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float = 1e-5) -> np.ndarray:
     """`ops.layer_norm`, in one buffer."""
     n = x.shape[-1]
-    rows = x.reshape(-1, n)
-    out = np.empty_like(rows, order="C")
+    out = np.empty(x.shape, dtype=x.dtype)
+    if x.size <= PIECE:
+        normalise(x, g, b, eps, out)
+        return out
+    rows, normed = x.reshape(-1, n), out.reshape(-1, n)
+    spread(lambda part: normalise(rows[part], g, b, eps, normed[part]), pieces(len(rows), max(1, PIECE // n)))
+    return out
 
-    def some(part: slice) -> None:
-        piece = out[part]
-        mean = np.add.reduce(rows[part], axis=-1, keepdims=True)
-        mean /= n
-        np.subtract(rows[part], mean, out=piece)
-        deviation = np.vecdot(piece, piece)[:, None]
-        deviation /= n
-        deviation += eps
-        piece /= np.sqrt(deviation, out=deviation)
-        piece *= g
-        piece += b
 
-    spread(some, pieces(len(rows), max(1, PIECE // n)))
-    return out.reshape(x.shape)
+def normalise(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float, out: np.ndarray) -> None:
+    """`layer_norm` of `x` into `out`."""
+    n = x.shape[-1]
+    mean = np.add.reduce(x, axis=-1, keepdims=True)
+    mean /= n
+    np.subtract(x, mean, out=out)
+    deviation = np.vecdot(out, out, keepdims=True)
+    deviation /= n
+    deviation += eps
+    np.sqrt(deviation, out=deviation)
+    out /= deviation
+    out *= g
+    out += b
 
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
