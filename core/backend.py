@@ -5,6 +5,7 @@ follows the standard. Each attribute is a claim that the conformance suite tests
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, TypeVar
 
@@ -80,7 +81,7 @@ class Backend:
         """The library's own dtype of that name."""
         return getattr(self.xp, dtype)
 
-    @property
+    @cached_property
     def index_dtype(self) -> Any:
         """The namespace's default integer dtype: what ids, positions and slots have."""
         return self.xp.__array_namespace_info__().default_dtypes()["integral"]

@@ -33,12 +33,12 @@ def run(
 
 
 @contextmanager
-def enough_memory(what: str) -> Iterator[None]:
+def enough_memory(what: str, advice: str = "use fewer rows at a time, or a shorter context") -> Iterator[None]:
     """Turns a library's MemoryError into a BackendError that says for what there was too little."""
     try:
         yield
     except MemoryError as error:
-        raise BackendError(f"out of memory for {what}: use fewer rows at a time, or a shorter context") from error
+        raise BackendError(f"out of memory for {what}: {advice}") from error
 
 
 class Engine:
@@ -54,7 +54,8 @@ class Engine:
         self.config = config
         self.backend = backend
         self.ops = bind(config, backend.overrides)
-        self.params = backend.place(params, owned=owned)
+        with enough_memory("the weights", "choose a smaller model, a narrower dtype or another device"):
+            self.params = backend.place(params, owned=owned)
         self.turn = threading.RLock()
         self._compiled: dict[Plan | None, Callable[..., Any]] = {}
 
@@ -128,10 +129,11 @@ class Context:
 
         What is returned lies on the host, all but `seen`.
         """
-        picked: Picked = self._advance(self._check(rows), places, draw, plan)
-        host = Picked(*(None if x is None else self.engine.backend.to_numpy(x) for x in picked[:4]), picked.seen)
-        self._check_shape(host.ids.shape, places.shape)
-        return host
+        with np.errstate(all="ignore"):  # what is not finite comes back as id -1; NumPy need not warn of it too
+            picked: Picked = self._advance(self._check(rows), places, draw, plan)
+        self._check_shape(picked.ids.shape, places.shape)
+        arrays = {name: x for name, x in picked._asdict().items() if x is not None and name != "seen"}
+        return picked._replace(**{name: self.engine.backend.to_numpy(x) for name, x in arrays.items()})
 
     def fork(self) -> "Context":
         """Another context that has read the same and goes its own way."""

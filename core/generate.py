@@ -10,7 +10,7 @@ from arrayformer.core.errors import InputError
 from arrayformer.core.row import Row
 
 LOOKAHEAD = 7
-"""How many ids are guessed ahead: with the one that is known they make eight, a length compilers like."""
+"""How many ids are guessed ahead, or more where a compiler pads the step to a longer one anyway."""
 
 READ_TOGETHER = 4096
 """How many ids, padding included, rows that enter together may have."""
@@ -31,7 +31,8 @@ def generate(engine: Engine, rows: Sequence[Row], *, batch_size: int = 16, specu
     if not waiting:
         return
     capacity = max(row.capacity for row in waiting)
-    batch = Batch(engine, min(batch_size, len(waiting)), capacity, LOOKAHEAD if speculate else 0)
+    lookahead = engine.backend.bucket(min(1 + LOOKAHEAD, capacity), capacity) - 1 if speculate else 0
+    batch = Batch(engine, min(batch_size, len(waiting)), capacity, lookahead)
     while waiting or batch.active:
         while waiting and batch.active < batch.size:
             yield from batch.enter(group(waiting, batch.size - batch.active, engine.backend.compiles))

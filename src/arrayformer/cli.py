@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -83,6 +84,7 @@ def group() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     meta: dict[str, Any] = {}
+    warnings.formatwarning = one_line
     try:
         code = run(list(sys.argv[1:] if args is None else args), meta)
         sys.stdout.flush()
@@ -120,6 +122,15 @@ def run(args: list[str], meta: dict[str, Any]) -> int:
     except ClickException as error:
         error.show()
         return error.exit_code
+
+
+def one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as a user should see it; one that is meant for programmers keeps its place."""
+    if category is UserWarning:
+        return f"warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def report(error: Exception) -> int:

@@ -60,6 +60,8 @@ def command(**said: Any) -> None:
         said["max_tokens"], said["on_full"] = DEFAULT_LENGTH, said["on_full"] or "stop"
     if said["model_size"] and said["model"]:
         raise click.UsageError("--model and --model_size say the same: give one of them")
+    if said["model_size"] or (said["models_dir"] and not said["model"]):  # with picoGPT's defaults
+        said["model"], said["models_dir"] = said["model_size"] or "124M", said["models_dir"] or "models"
 
     from arrayformer.commands.writing import write
 

@@ -20,7 +20,6 @@ OPTIONS = (
 
 def write(prompts: Sequence[Prompt], said: dict[str, Any]) -> None:
     """Load the model, write on after each prompt, print."""
-    said["model"] = said["model"] or said["model_size"]
     model = load_model(said)
     rows = model.rows(
         prompts, max_new_tokens=said["max_tokens"], on_full=said["on_full"] or "error",
