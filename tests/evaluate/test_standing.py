@@ -32,7 +32,7 @@ def test_a_figure_stands_beside_the_cell_and_the_published_runs(name: str) -> No
 
     said = " ".join(standing(result(), protocol))
 
-    assert TABLE_3[protocol.column].figure("124M") in said
+    assert TABLE_3[str(protocol.column)].figure("124M") in said
     assert all(p.figure in said for p in protocol.published)
     assert "whether it has OpenAI's weights was not checked" in said
 

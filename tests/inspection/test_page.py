@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from arrayformer.backends.registry import get_backend
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
 from arrayformer.core.params import random_params
@@ -95,15 +96,9 @@ def test_a_backend_that_does_not_tell_leaves_attention_out(found: Inspection, to
 
 def test_64_tokens_of_the_default_models_shape_stay_below_3_mb(tokenizer: Tokenizer) -> None:
     config = GPT2Config(n_vocab=4096, n_ctx=64, n_embd=64, n_head=8, n_layer=6)
-    found = inspect(Engine(config, random_params(config, gain=0.3), make_numpy()), list(range(64)))
+    found = inspect(Engine(config, random_params(config, gain=0.3), get_backend("numpy")), list(range(64)))
 
     assert len(render_page(for_page(found, tokenizer, "m", 8)).encode()) < 1_000_000
-
-
-def make_numpy():  # type: ignore[no-untyped-def]
-    from arrayformer.backends.registry import get_backend
-
-    return get_backend("numpy")
 
 
 def test_json_holds_every_array_and_null_for_what_is_not_defined(found: Inspection, tokenizer: Tokenizer) -> None:

@@ -1,6 +1,7 @@
 """A result as lines of text."""
 
 import json
+import math
 
 from arrayformer.evaluate.paper import TABLE_3
 from arrayformer.evaluate.protocols import PROTOCOLS, Protocol
@@ -11,7 +12,14 @@ def shown(measure: str, figure: Figure) -> str:
     """A value with its standard error: `12.34 ± 0.05`; an accuracy in percent."""
     scale, unit = (100, " %") if measure == "accuracy" else (1, "")
     value = f"{figure.value * scale:.4g}" if figure.value * scale >= 1e6 else f"{figure.value * scale:.4f}"
-    return value + ("" if figure.error is None else f" ± {figure.error * scale:.2g}") + unit
+    return value + ("" if figure.error is None else f" ± {two_digits(figure.error * scale)}") + unit
+
+
+def two_digits(error: float) -> str:
+    """Two significant digits, written out: 0.049, 98, 120."""
+    if not 0 < error < 1e6:
+        return f"{error:.2g}"
+    return f"{float(f'{error:.2g}'):.{max(0, 1 - math.floor(math.log10(error)))}f}"
 
 
 def short(result: Result, protocol: Protocol) -> str:
