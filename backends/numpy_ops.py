@@ -82,7 +82,7 @@ def normalise(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float, out: np.n
     mean = np.add.reduce(x, axis=-1, keepdims=True)
     mean /= n
     np.subtract(x, mean, out=out)
-    deviation = np.vecdot(out, out, keepdims=True)
+    deviation = np.vecdot(out, out)[..., None]
     deviation /= n
     deviation += eps
     np.sqrt(deviation, out=deviation)
