@@ -36,7 +36,8 @@ extern "C" __global__ void layer_norm(const T* x, const T* g, const T* b, T* y, 
 // In place: scores [..., head, query, key] to probabilities, over the keys whose slot is at most the query's
 // position. One block for each row of keys; `texts` is 0 where all rows share one list of positions.
 extern "C" __global__ void causal_softmax(
-    T* scores, const long long* position, const long long* slot, int keys, int queries, int heads, int texts, double scale
+    T* scores, const long long* position, const long long* slot, int keys, int queries, int heads, int texts,
+    double scale
 ) {
     long long row = blockIdx.x, query = row % queries, text = texts ? row / queries / heads : 0;
     long long seen = position[text * queries + query];

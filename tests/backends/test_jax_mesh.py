@@ -1,4 +1,4 @@
-"""One model over several devices, and over two processes. Virtual CPU devices; the figures are real, the speed is not."""
+"""One model over several devices, and over two processes: virtual CPU devices, so it says nothing about speed."""
 
 import json
 import os
