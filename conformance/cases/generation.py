@@ -29,8 +29,9 @@ def continued(engine: Engine, prompts: list[list[int]], sampling: Sampling, n: i
 def oracle(lab: Lab) -> None:
     """The oracle computes on this machine what was kept: the comparison itself can be trusted here."""
     name = golden.install()
+    kept = golden.kept()
     reference = lab_free_reference(name)
-    for text in golden.golden()["texts"]:
+    for text in kept["texts"]:
         r = reference.exact(text["ids"])
         for t, chosen, kept in zip(text["places"], text["chosen"], text["logits"], strict=True):
             error = float(np.max(np.abs(r[t, chosen] - kept)) / measure.spread(r[t])[0])
@@ -53,7 +54,7 @@ def texts(lab: Lab, number: int) -> None:
     The argmax is the oracle's wherever the limit leaves no doubt.
     """
     name = golden.install()
-    ids = golden.golden()["texts"][number]["ids"]
+    ids = golden.values()["texts"][number]["ids"]
     logits, ref = lab.engine(name).logits(ids), lab.reference(name)
     r = ref.oracle(ids)
     lab.judge_row(logits, r, ref, name, ids)
@@ -70,7 +71,7 @@ def texts(lab: Lab, number: int) -> None:
 @case(4, "greedy")
 def greedy(lab: Lab) -> None:
     """Greedy texts of the default model are the oracle's, up to the first place where the limit leaves a choice."""
-    engine, kept = lab.engine(golden.install()), golden.golden()["texts"]
+    engine, kept = lab.engine(golden.install()), golden.values()["texts"]
     limit = 2 * lab.limit(f"D_{lab.backend.precision}")[0]
     found = continued(engine, [t["ids"] for t in kept], Sampling(), golden.N_GREEDY)
     compared = 0
@@ -114,7 +115,7 @@ def differing(one: list[list[int]], other: list[list[int]]) -> str:
 @case(4, "sampled")
 def sampled(lab: Lab) -> None:
     """The same seed draws the same ids as float64 NumPy did: a draw depends on no library's own generator."""
-    engine, kept = lab.engine(golden.install()), golden.golden()
+    engine, kept = lab.engine(golden.install()), golden.values()
     sampling = Sampling(**kept["sampling"])
     if lab.backend.precision not in ("float32", "float64"):
         sampling_is_its_own(lab, engine, sampling, kept["texts"][0]["ids"])

@@ -98,7 +98,7 @@ def capacity(lab: Lab) -> None:
         read(lab, "p1", context, texts, [ids[size - 1 : size]], f"capacity {size}, the last slot")
 
 
-@case(3, "ragged", over=(2, 3, 5, 8))
+@case(3, "ragged", over=(2, 5))
 def ragged(lab: Lab, batch: int) -> None:
     """Rows of different lengths, some idle, some at the end of the context while others begin: each as if alone.
 
