@@ -29,6 +29,11 @@ def exact_gelu_erf(x: Array) -> Array:
     return np.asarray(0.5 * x * (1.0 + _erf(x / math.sqrt(2.0))))
 
 
+def wide_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    """`ops.causal_attention` in float64 throughout: a model that asks for float32 scores means at least that."""
+    return ops.causal_attention(q, k, v, position, slot, **{**how, "upcast": False})
+
+
 @dataclass
 class Taps:
     """A tap that keeps a copy of what it sees: a later step may write into the tensor."""
@@ -89,6 +94,9 @@ def emulation(precision: str) -> dict[str, Callable[..., Any]]:
     return {"linear": linear, "unembed": unembed, "causal_attention": attention}
 
 
+EXACT: dict[str, Callable[..., Any]] = {"gelu_erf": exact_gelu_erf, "causal_attention": wide_attention}
+
+
 class Reference:
     """One probe, as the oracle and as an honest backend of one dtype and precision class see it."""
 
@@ -103,7 +111,7 @@ class Reference:
 
     def exact(self, ids: Any, tap: ops.Tap = ops.untouched, overrides: Mapping[str, Any] | None = None) -> Array:
         """float64 logits."""
-        return run(self.config, self.params64, ids, {"gelu_erf": exact_gelu_erf} | dict(overrides or {}), tap)
+        return run(self.config, self.params64, ids, EXACT | dict(overrides or {}), tap)
 
     def honest(self, ids: Any, tap: ops.Tap = ops.untouched) -> Array:
         """Logits of an honest backend of this class."""

@@ -110,7 +110,7 @@ CHECKS: dict[str, list[Check]] = {
             Check(lambda xp, x: xp.all(x > -9.0, axis=-1), floats(0, 1), lambda x: np.all(x > -9, axis=-1))],
     "any": [Check(lambda xp, x: xp.any(x > 0.9, axis=-1), floats(0, 1), lambda x: np.any(x > np.float32(0.9), axis=-1)),
             Check(lambda xp, x: xp.any(x > 9.0, axis=-1), floats(0, 1), lambda x: np.any(x > 9, axis=-1))],
-    "arange": [Check(lambda xp, x: xp.arange(x.shape[-1], device=array_api.device(x)) + 0 * xp.astype(x[0], xp.int32),
+    "arange": [Check(lambda xp, x: xp.arange(x.shape[-1], device=array_api.device(x)) + 0 * xp.astype(x[0, ...], xp.int32),
                      tied, lambda x: np.arange(x.shape[-1]))],
     "argmax": [Check(lambda xp, x: xp.argmax(x, axis=-1), tied, lambda x: np.argmax(x, axis=-1)),
                Check(lambda xp, x: xp.argmax(x, axis=-1), scaled, lambda x: np.argmax(x, axis=-1))],
@@ -157,7 +157,7 @@ CHECKS: dict[str, list[Check]] = {
              Check(lambda xp, x: xp.tanh(x), floats(-1e-2, 1e-2), np.tanh, 16),
              Check(lambda xp, x: xp.tanh(x), with_specials(floats(20, 1e4)), np.tanh, 16)],
     "where": [Check(lambda xp, x: xp.where(x > 0.0, x, -np.inf), UNIT_ROW, lambda x: np.where(x > 0, x, -np.inf)),
-              Check(lambda xp, x: xp.where(x[:1] > 0.0, x, 0.0), UNIT_ROW, lambda x: np.where(x[:1] > 0, x, 0)),
+              Check(lambda xp, x: xp.where(x[:1, ...] > 0.0, x, 0.0), UNIT_ROW, lambda x: np.where(x[:1] > 0, x, 0)),
               Check(lambda xp, x: xp.where(xp.isfinite(x), x, 1.0), with_specials(scaled),
                     lambda x: np.where(np.isfinite(x), x, 1))],
     "operators": [
