@@ -130,6 +130,16 @@ def test_a_list_of_prompts_gives_a_list(model):
     assert [g.prompt_ids for g in several] == [model.ids("ab"), [1, 2]]
 
 
+def test_texts_come_as_soon_as_each_has_ended(model):
+    prompts = ["abc", [1, 2], "x" * 16, "y"]
+    options = {"max_new_tokens": 5, "on_full": "stop", "batch_size": 2, "stop": "\n"}
+
+    written = list(model.as_completed(prompts, **options))
+
+    assert written[0][0] == 2  # its context is full from the start
+    assert [text for _, text in sorted(written, key=lambda pair: pair[0])] == model.generate(prompts, **options)
+
+
 def test_a_score_is_the_log_softmax_of_the_logits(model):
     ids = model.ids("The quick brown")
 

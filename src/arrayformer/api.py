@@ -9,6 +9,7 @@ import numpy as np
 
 from arrayformer.backends.registry import default_backend_name, get_backend
 from arrayformer.core.backend import Backend
+from arrayformer.core.batch import Drawn
 from arrayformer.core.checks import check_context, check_ids
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
@@ -95,13 +96,19 @@ class Model:
         Raises InputError for what the model cannot take, NumericError for logits that are not finite.
         """
         single = is_single(prompt)
-        rows = self.rows([prompt] if single else prompt, **options)  # type: ignore[list-item, arg-type]
-        tokens: dict[Row, list[Token]] = {row: [] for row in rows}
-        for row, token in generate(self.engine, rows, batch_size=batch_size, speculate=speculate):
-            if token is not None:
-                tokens[row].append(token)
-        written = [finished(row, tokens[row]) for row in rows]
-        return written[0] if single else written
+        prompts: Any = [prompt] if single else prompt
+        written = dict(self.as_completed(prompts, batch_size=batch_size, speculate=speculate, **options))
+        return written[0] if single else [written[i] for i in range(len(prompts))]
+
+    def as_completed(
+        self, prompts: Sequence[Prompt], *, batch_size: int = 16, speculate: bool = False, **options: Any
+    ) -> Iterator[tuple[int, Generation]]:
+        """The number of each prompt in the list, and what followed it, as soon as that text has ended.
+
+        The options are those of `generate`; they are checked at once.
+        """
+        rows = self.rows(prompts, **options)
+        return completed(rows, generate(self.engine, rows, batch_size=batch_size, speculate=speculate))
 
     def stream(self, prompt: Prompt, *, speculate: bool = False, **options: Any) -> Iterator[str]:
         """The same text as `generate` gives, in pieces as they come: whole characters, and never part of a stop string.
@@ -182,6 +189,20 @@ def is_single(prompt: object) -> bool:
     if isinstance(prompt, str) or not isinstance(prompt, Sequence) or not prompt:
         return True
     return not isinstance(prompt[0], str | list | tuple | np.ndarray)
+
+
+def completed(rows: Sequence[Row], drawn: Iterator[Drawn]) -> Iterator[tuple[int, Generation]]:
+    """The number of each row, and what it holds, as soon as it has ended."""
+    tokens: dict[Row, list[Token]] = {row: [] for row in rows}
+    number = {row: i for i, row in enumerate(rows)}
+    for row in [row for row in rows if row.finish_reason]:  # nothing was asked of them
+        yield number.pop(row), finished(row, [])
+    for row, token in drawn:
+        if token is not None:
+            tokens[row].append(token)
+        # Rows of one batch may have ended before their last ids come out here.
+        if row in number and row.finish_reason and len(tokens[row]) == len(row.new_ids):
+            yield number.pop(row), finished(row, tokens.pop(row))
 
 
 def finished(row: Row, tokens: list[Token]) -> Generation:

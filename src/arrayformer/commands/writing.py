@@ -5,10 +5,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import chain
 from typing import Any
 
-from arrayformer.api import Model, Prompt, finished
+from arrayformer.api import Generation, Model, Prompt, completed
 from arrayformer.commands.model_options import load_model
 from arrayformer.core.generate import generate
 from arrayformer.core.row import Row, Token
@@ -28,9 +27,9 @@ def write(prompts: Sequence[Prompt], said: dict[str, Any]) -> None:
     drawn = generate(model.engine, rows, batch_size=said["batch_size"], speculate=said["speculate"])
     start = time.perf_counter()
     if said["as_json"]:
-        write_json(rows, drawn)
+        write_json(completed(rows, drawn), len(rows))
     elif said["batch_file"] is not None:
-        write_batch(model, prompts, rows, drawn, said["echo"])
+        write_batch(model, prompts, completed(rows, drawn), said["echo"])
     else:
         write_text(model, prompts[0], rows[0], drawn, said["echo"])
     note(rows, time.perf_counter() - start)
@@ -58,41 +57,32 @@ def write_text(model: Model, prompt: Prompt, row: Row, drawn: Iterator[tuple[Row
 
 
 def write_batch(
-    model: Model, prompts: Sequence[Prompt], rows: Sequence[Row], drawn: Iterator[tuple[Row, Token | None]], echo: bool
+    model: Model, prompts: Sequence[Prompt], written: Iterator[tuple[int, Generation]], echo: bool
 ) -> None:
     """Each text under a line with its number, in the order of the prompts, as soon as those before it are out."""
-    for i, row, tokens in in_order(rows, drawn):
-        ids = " ".join(str(token.id) for token in tokens)
-        text = finished(row, tokens).text if model.tokenizer else ids
-        out(f"==> {i + 1} <==\n{shown(model, prompts[i]) if echo else ''}{text}\n")
+    for i, text in in_order(written, len(prompts)):
+        new = text.text if model.tokenizer else " ".join(map(str, text.ids))
+        out(f"==> {i + 1} <==\n{shown(model, prompts[i]) if echo else ''}{new}\n")
 
 
-def write_json(rows: Sequence[Row], drawn: Iterator[tuple[Row, Token | None]]) -> None:
+def write_json(written: Iterator[tuple[int, Generation]], total: int) -> None:
     """Each text as one line of JSON, in the order of the prompts."""
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    for i, row, tokens in in_order(rows, drawn):
-        fields = {"index": i, **asdict(finished(row, tokens))}
+    for i, text in in_order(written, total):
+        fields = {"index": i, **asdict(text)}
         out(json.dumps({k: v for k, v in fields.items() if v is not None}, ensure_ascii=plain) + "\n")
 
 
-def in_order(
-    rows: Sequence[Row], drawn: Iterator[tuple[Row, Token | None]]
-) -> Iterator[tuple[int, Row, list[Token]]]:
-    """Each row that has ended, with its number and its tokens, in the order of `rows`."""
-    tokens: dict[Row, list[Token]] = {row: [] for row in rows}
+def in_order(written: Iterator[tuple[int, Generation]], total: int) -> Iterator[tuple[int, Generation]]:
+    """The same in the order of the numbers."""
+    early: dict[int, Generation] = {}
     due = 0
-    for row, token in chain([(rows[0], None)], drawn):  # the first row may have ended before anything is drawn
-        if token is not None:
-            tokens[row].append(token)
-        while due < len(rows) and is_complete(rows[due], tokens[rows[due]]):
-            progress(due + 1, len(rows))
-            yield due, rows[due], tokens[rows[due]]
+    for done, (number, text) in enumerate(written, 1):
+        progress(done, total)
+        early[number] = text
+        while due in early:
+            yield due, early.pop(due)
             due += 1
-
-
-def is_complete(row: Row, tokens: Sequence[Token]) -> bool:
-    """Whether `tokens` are all that `row` drew: rows of one batch may have ended before their ids come out."""
-    return row.finish_reason is not None and len(tokens) == len(row.new_ids)
 
 
 def shown(model: Model, prompt: Prompt) -> str:
