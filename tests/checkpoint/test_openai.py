@@ -113,8 +113,8 @@ def varint(n: Any) -> Any:
     return bytes([n & 0x7F | 0x80]) + varint(n >> 7) if n > 0x7F else bytes([n])
 
 
-def block(pairs: Any, kind: Any = 0, restarts: Any = 1) -> Any:
-    entries = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in pairs)
+def block(pairs: Any, kind: Any = 0, restarts: Any = 1, shared: int = 0) -> Any:
+    entries = b"".join(varint(shared) + varint(len(k)) + varint(len(v)) + k + v for k, v in pairs)
     content = entries + bytes(4) + restarts.to_bytes(4, "little") + bytes([kind])
     return content + masked(crc32c(np.frombuffer(content, np.uint8))).to_bytes(4, "little")
 
@@ -179,6 +179,7 @@ BAD = {
     "P-03 out of order": (index_file(block([HEADER, (b"b", entry(1)), (b"a", entry(1))])), "'a' out of order"),
     "P-03 twice": (index_file(block([HEADER, (b"a", entry(1)), (b"a", entry(1))])), "'a' out of order"),
     "P-03 long name": (index_file(block([HEADER, (b"a" * 5000, entry(1))])), "a name of 0 \\+ 5000 bytes"),
+    "P-03 shares more than there is": (index_file(block([HEADER], shared=3)), "a name of 3 \\+ 0 bytes after one of 0"),
     "P-03 slices": (index_file(block([HEADER, (b"a", entry(1, more=field(7, b"")))])), "'a' in slices"),
     "P-03 size": (index_file(block([HEADER, (b"a", entry(3, size=4))])), r"'a' of shape \[3\] and 4 bytes"),
     "P-03 huge shape": (index_file(block([HEADER, (b"a", entry(1 << 62, 1 << 62, size=4))])), "which do not fit"),

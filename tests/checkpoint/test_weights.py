@@ -119,6 +119,31 @@ def test_the_masks_of_old_files_are_dropped(tmp_path: Path) -> None:
     assert_same(params, PARAMS)
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [("float32", 3.4028234663852886e38), ("float16", 65504.0)])
+def test_the_largest_finite_weights_are_read(tmp_path: Path, dtype: str, largest: float) -> None:
+    large = map_params(lambda _, x: np.full(x.shape, largest, dtype), PARAMS)
+
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(large)))
+
+    assert_same(params, large)
+
+
+def test_the_largest_finite_bfloat16_is_read(tmp_path: Path) -> None:
+    bits = map_params(lambda _, x: np.full(x.shape, 0xFF7F, np.uint16), PARAMS)
+
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(bits)))
+
+    assert params["wte"][0, 0] == np.float32(-3.3895313892515355e38)
+
+
+def test_a_value_that_is_not_finite_is_found_in_any_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arrayformer.core.checkpoint.weights.CHUNK", 16)
+    model = write_model(tmp_path / "model", weights=spoilt("transformer.wte.weight", (9, 4), np.nan))
+
+    with pytest.raises(ModelFileError, match=r"wte.*at \[9, 4\] is not finite"):
+        read_checkpoint(model)
+
+
 BAD = {
     "T-01 missing": (CONFIG, changed(transformer__h__1__mlp__c_fc__bias=None), r"lack 1 tensor: h\.1\.mlp\.c_fc\.bias"),
     "T-01 all missing": (CONFIG, {}, r"lack 28 tensors: wte\.weight, .* and 18 more"),
