@@ -27,6 +27,10 @@ class NotApplicable(Exception):  # noqa: N818 - no error: the backend never clai
     """The case does not apply: the reason is a limitation the backend declares, or something not installed."""
 
 
+class Late(BaseException):  # noqa: N818 - no error of the code under test, which must not catch it
+    """A case took too long."""
+
+
 @dataclass
 class Metric:
     """One number a case measured. `limit` None: reported, not judged. `reason` says why a limit is not the usual one."""

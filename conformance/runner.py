@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.outcome import NotApplicable, Problem, Result
+from arrayformer.conformance.outcome import Late, NotApplicable, Problem, Result
 from arrayformer.conformance.registry import Case
 
 
 def run_case(case: Case, lab: Lab, artifacts: Path | None = None) -> Result:
-    """Run one case. Whatever the backend does, a Result comes back; only Ctrl-C passes.
+    """Run one case. Whatever the backend does, a Result comes back; only Ctrl-C and the alarm pass.
 
     artifacts  where to write what reproduces a failure (nowhere)
     """
@@ -26,7 +26,7 @@ def run_case(case: Case, lab: Lab, artifacts: Path | None = None) -> Result:
     except Problem as problem:
         result.outcome, result.message, result.facts = "failed", str(problem), plain(problem.facts)
         explain(problem, lab, result, artifacts)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Late):
         raise
     except BaseException as error:
         result.outcome, result.message = "error", f"{type(error).__name__}: {error}"

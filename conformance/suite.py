@@ -19,7 +19,7 @@ import pytest
 
 from arrayformer.conformance.known import Known, read_known
 from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.outcome import Result
+from arrayformer.conformance.outcome import Late, Result
 from arrayformer.conformance.plugin import PROPERTY, path
 from arrayformer.conformance.registry import all_cases, select
 from arrayformer.conformance.runner import run_case
@@ -84,10 +84,6 @@ def chosen(maker: Maker, device: str | None, dtype: str | None) -> Maker:
         return maker(device=options.get("device") or device, dtype=options.get("dtype") or dtype)
 
     return make
-
-
-class Late(BaseException):
-    """A case took too long. No Exception: the code under test must not catch it."""
 
 
 @contextlib.contextmanager

@@ -1,0 +1,111 @@
+"""No false alarm: honest libraries pass, over seeds, and nothing of theirs is changed."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from arrayformer.backends.numpy_backend import NumpyBackend
+from arrayformer.conformance.lab import Lab
+from arrayformer.conformance.oracle import reference
+from arrayformer.conformance.registry import select
+from arrayformer.conformance.runner import run_case
+from arrayformer.core.backend import Backend
+from arrayformer.core.params import map_params
+
+
+class ReadOnlyNumpy(Backend):
+    """NumPy that raises where somebody writes into an array: nothing of the graph may."""
+
+    name = "read_only_numpy"
+    library = "numpy"
+    xp = NumpyBackend.xp
+
+    def asarray(self, host, dtype=None):
+        array = np.array(super().asarray(host, dtype))
+        array.flags.writeable = False
+        return array
+
+
+def passes(lab, *patterns):
+    results = [run_case(case, lab) for case in select(None, patterns)]
+
+    assert results
+    assert [(r.id, r.outcome, r.message) for r in results if r.outcome not in ("passed", "skipped")] == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_numpy_passes_on_every_seed_uncached_and_cached(seed):
+    lab = Lab(NumpyBackend)
+    for base in ("p1", "p3", "quiet"):
+        name = f"{base}-s{seed}" if seed else base
+        rows = reference(name).probe.rows()[:4]
+        lab.judge(lab.forward(name, rows), name, rows)
+        context = lab.engine(name).context(1)
+        for n in range(1, 17 if base != "p1" else 9):
+            logits = context.read([rows[0][n - 1 : n]])
+            lab.judge(logits[:, None, :], name, [rows[0][:n]], last=1)
+
+
+def test_numpy_passes_all_levels_but_the_last():
+    passes(Lab(NumpyBackend), "L0-*", "L1-*", "L2-*", "L3-*")
+
+
+def test_numpy_that_may_not_write_passes():
+    passes(Lab(ReadOnlyNumpy), "L0-*", "L1-*", "L2-logits[p1]", "L2-logits[p3]", "L2-again", "L3-cached[p3]", "L3-fork")
+
+
+def test_array_api_strict_passes_at_its_strictest():
+    strict = pytest.importorskip("array_api_strict")
+
+    class Strict(Backend):
+        name = "array_api_strict"
+        library = "array-api-strict"
+        xp = strict
+
+    with strict.ArrayAPIStrictFlags(data_dependent_shapes=False, boolean_indexing=False, enabled_extensions=()):
+        passes(Lab(Strict), "L1-*", "L2-logits[p1]", "L2-logits[p3]", "L2-as-written", "L3-chunks", "L3-ragged[2]")
+
+
+def test_jax_passes_compiled_and_as_written():
+    jax_backend = pytest.importorskip("arrayformer.backends.jax_backend")
+
+    class Eager(jax_backend.JaxBackend):
+        compiles = False
+
+        def compile(self, function, *, donate=()):
+            return function
+
+    passes(Lab(jax_backend.JaxBackend), "L0-compile", "L1-gelu", "L1-write", "L2-logits[p3]", "L3-cached[p3]")
+    passes(Lab(Eager), "L1-gelu", "L2-logits[p1]")
+
+
+def test_the_suite_changes_no_setting_of_jax_or_numpy():
+    pytest.importorskip("jax")
+    code = """
+import numpy, jax
+def state():
+    return dict(jax.config.values), numpy.geterr(), numpy.random.get_state()[1].tolist(), numpy.get_printoptions()
+from arrayformer.conformance.lab import Lab
+from arrayformer.conformance.registry import select
+from arrayformer.conformance.runner import run_case
+from arrayformer.conformance.target import Target
+jax.numpy.zeros(1)
+before = state()
+lab = Lab.of(Target("jax"))
+for case in select(None, ("L0-claims", "L0-copies", "L1-identity", "L1-casts", "L2-logits[p1]", "L3-capacity", "L4-sure-draws")):
+    result = run_case(case, lab)
+    assert result.outcome in ("passed", "skipped"), result
+assert state() == before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_probe_draws_the_same_weights_everywhere():
+    total = []
+    map_params(lambda _path, x: total.append(float(np.abs(x.astype(np.float64)).sum())), reference("p3").probe.params())
+
+    assert sum(total) == pytest.approx(26486.46, abs=0.05)
