@@ -27,9 +27,19 @@ from arrayformer.conformance.target import Target
 from arrayformer.conformance.wrong import WRONG
 
 PROBES = ("p1", "p2", "p3", "quiet", "untied")
-OPERATIONS = ("L1-gelu", "L1-gelu_erf", "L1-silu", "L1-layer_norm", "L1-softmax", "L1-linear", "L1-unembed", "L1-attention")
+OPERATIONS = (
+    "L1-gelu",
+    "L1-gelu_erf",
+    "L1-silu",
+    "L1-layer_norm",
+    "L1-softmax",
+    "L1-linear",
+    "L1-unembed",
+    "L1-attention",
+)
 # Which probe has to show a fault; the others show it where they can.
-SHOWN_BY = {"eps_1e-6": "quiet", "eps_1e-12": "quiet", "eps_none": "quiet", "eps_outside": "quiet", "tanh_gelu": "untied",
+SHOWN_BY = {"eps_1e-6": "quiet", "eps_1e-12": "quiet", "eps_none": "quiet", "eps_outside": "quiet",
+            "tanh_gelu": "untied",
             "mask_-1e4": "loud", "mask_is_-1e4": "loud"}  # fmt: skip
 # Right on harmless data, or the probe's own configuration: an operation's case has to catch these.
 NOT_BY_LOGITS = ("one_pass_norm", "mask_-1e4", "mask_is_-1e4")
@@ -78,7 +88,7 @@ def operations(backends: list[str]) -> Iterator[tuple[str, bool, Value]]:
             for metric in run_case(case, lab).metrics:
                 yield metric.name, True, (metric.value, f"{name} in {case.id}")
     for wrong in WRONG.values():
-        if wrong.caught_by in cases and wrong.name not in ("never_answers", "takes_the_process"):
+        if wrong.caught_by in cases and wrong.name in FAULTS:  # those of the mathematics, which a number shows
             for metric in run_case(cases[wrong.caught_by], Lab(wrong.make)).metrics:
                 yield metric.name, False, (metric.value, f"{wrong.name} in {wrong.caught_by}")
 
@@ -113,7 +123,9 @@ def toml(tables: dict[str, dict[str, Any]], header: list[str]) -> str:
         for key, value in table.items():
             number = f"{value:.4g}" if isinstance(value, float) else value
             text = f'"{value}"' if isinstance(value, str) else number
-            lines.append(f"{key} = {text if isinstance(value, str) or any(c in str(text) for c in '.e') else f'{text}.0'}")
+            lines.append(
+                f"{key} = {text if isinstance(value, str) or any(c in str(text) for c in '.e') else f'{text}.0'}"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -68,7 +68,7 @@ class Divergence:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**{k: v for k, v in vars(self).items()}, "sentence": self.sentence}
+        return {**vars(self), "sentence": self.sentence}
 
     def write(self, folder: Path, lab: Lab) -> list[str]:
         """Write a script that shows the fault without this package. Returns what was written."""
@@ -197,7 +197,7 @@ def likely_cause(ref: Reference, ids: Sequence[int], tap: str, got: np.ndarray, 
 
 
 def explain(got: np.ndarray, exact: np.ndarray, candidates: dict[str, Callable[[], np.ndarray | None]]) -> str:
-    """Which candidate leaves least of the difference between `got` and `exact`: "" if none leaves less than a quarter."""
+    """Which candidate leaves least of the difference of `got` and `exact`: "" if none leaves less than a quarter."""
     difference = float(np.linalg.norm(got - exact))
     best, least = "", 0.25 * difference
     for name, make in candidates.items():

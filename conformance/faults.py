@@ -269,4 +269,3 @@ _ALL = (
     Fault("norms_swapped", "ln_1 and ln_2 are in each other's place", weights=by_block(post_norm)),
 )  # fmt: skip
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
-

@@ -1,6 +1,6 @@
 """What the default model says, computed once in float64 and kept: the same on every machine.
 
-    python -m arrayformer.conformance.golden     writes conformance/golden/fable.json anew
+python -m arrayformer.conformance.golden     writes conformance/golden/fable.json anew
 """
 
 import hashlib
@@ -70,7 +70,8 @@ def kept() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(kept_file().read_text(encoding="utf-8"))
     if found["model_sha256"] != model_hash():
         raise NotApplicable(
-            "the kept values belong to another model.safetensors: python -m arrayformer.conformance.golden makes new ones"
+            "the kept values belong to another model.safetensors: "
+            "python -m arrayformer.conformance.golden makes new ones"
         )
     return found
 

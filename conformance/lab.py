@@ -70,7 +70,7 @@ class Lab:
         return self.make()
 
     def in_dtype(self, dtype: str) -> "Lab":
-        """A lab for the same backend in another dtype, writing into the same result. NotApplicable where it has none."""
+        """A lab for the same backend in another dtype, with the same result. NotApplicable where it has none."""
         if dtype not in self.backend.dtypes:
             raise NotApplicable(f"the backend does not offer {dtype}")
         if dtype == self.backend.dtype:
@@ -219,9 +219,7 @@ class Lab:
         first = len(ids) - len(r)
         if not np.all(np.isfinite(y)):
             t, v = np.argwhere(~np.isfinite(y))[0]
-            raise Problem(
-                f"{where}position {first + t}: the logit of id {v} is {y[t, v]}", probe=name, ids=list(ids)
-            )
+            raise Problem(f"{where}position {first + t}: the logit of id {v} is {y[t, v]}", probe=name, ids=list(ids))
         far = measure.divergence(y, r)
         highest, reason = self.limit(self.ratio_limit)
         ratio = far.size / ref.unit
@@ -255,5 +253,3 @@ class Lab:
 def qualified(kind: type) -> str:
     """module.Class"""
     return f"{kind.__module__}.{kind.__qualname__}"
-
-

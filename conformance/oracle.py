@@ -58,7 +58,8 @@ def in_dtype(params: Params, dtype: Any) -> Params:
 
 
 def run(
-    config: GPT2Config, params: Params, ids: Any, overrides: Mapping[str, Any] | None = None, tap: ops.Tap = ops.untouched,
+    config: GPT2Config, params: Params, ids: Any, overrides: Mapping[str, Any] | None = None,
+    tap: ops.Tap = ops.untouched,
 ) -> Array:  # fmt: skip
     """The graph on NumPy arrays, without a cache: logits [..., seq, n_vocab]."""
     table = bind(config, overrides)

@@ -23,17 +23,17 @@ class Problem(ConformanceFailure):
         self.facts = facts
 
 
-class NotApplicable(Exception):  # noqa: N818 - no error: the backend never claimed this
+class NotApplicable(Exception):
     """The case does not apply: the reason is a limitation the backend declares, or something not installed."""
 
 
-class Late(BaseException):  # noqa: N818 - no error of the code under test, which must not catch it
+class Late(BaseException):
     """A case took too long."""
 
 
 @dataclass
 class Metric:
-    """One number a case measured. `limit` None: reported, not judged. `reason` says why a limit is not the usual one."""
+    """One number a case measured. `limit` None: reported, not judged. `reason` is of a limit that is not the usual."""
 
     name: str
     value: float

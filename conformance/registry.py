@@ -78,7 +78,9 @@ def all_cases() -> dict[str, Case]:
 
 
 def select(level: int | None = None, patterns: Sequence[str] = ()) -> list[Case]:
-    """The cases up to `level` whose id matches one of `patterns` (all). `*` stands for anything, no brackets for all of a name.
+    """The cases up to `level` whose id matches one of `patterns` (all).
+
+    `*` stands for anything, a name without brackets for all cases of that name.
 
     Raises InputError for a pattern that matches nothing.
     """

@@ -45,7 +45,8 @@ _BODIES = {
     "linear": "a[0] @ a[1] + a[2]",
     "unembed": "a[0] @ transpose(xp, a[1])",
     "add": "a[0] + a[1]",
-    "attention": "softmax(xp, xp.where(xp.asarray(saved['mask']), (a[0] * SCALE) @ transpose(xp, a[1]), -math.inf)) @ a[2]",
+    "attention": "softmax(xp, xp.where(xp.asarray(saved['mask']), (a[0] * SCALE) @ transpose(xp, a[1]), -math.inf))"
+    " @ a[2]",
     "scores": "(a[0] * SCALE) @ transpose(xp, a[1])",
     "probs": "softmax(xp, xp.where(a[1], a[0], xp.asarray(-math.inf, dtype=a[0].dtype)))",
     "out": "merge(a[0] @ a[1])",
@@ -57,7 +58,7 @@ _BODIES = {
 
 FUNCTIONS = {"attention": "causal_attention"}  # what the graph calls for a kind of step, where the names differ
 
-_HELPERS = '''
+_HELPERS = """
 def transpose(xp, x):
     return x.mT if hasattr(x, "mT") else xp.matrix_transpose(x)
 
@@ -78,7 +79,7 @@ def layer_norm(xp, x, g, b):
 
 def merge(x):
     return x
-'''
+"""
 
 
 def write_script(found: "Divergence", folder: Path, lab: Lab) -> list[str]:
@@ -181,7 +182,9 @@ def library_import(lab: Lab) -> str:
 def own_function(found: "Divergence", lab: Lab, kind: str, n: int) -> tuple[str, str]:
     """Where one of the backend's own functions is at fault: its import and the call, or what can be said of it."""
     function = lab.backend.overrides.get(found.override) if found.override else None
-    if function is None or found.override != (activation(found.probe) if kind == "activation" else FUNCTIONS.get(kind, kind)):
+    if function is None or found.override != (
+        activation(found.probe) if kind == "activation" else FUNCTIONS.get(kind, kind)
+    ):
         return "", ""
     function = getattr(function, "func", function)  # of a functools.partial
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
@@ -195,7 +198,9 @@ def own_function(found: "Divergence", lab: Lab, kind: str, n: int) -> tuple[str,
         source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):
         source = f"{module}.{name}"
-    return f"# The backend's own `{found.override}` is at fault, not the library:\n" + textwrap.indent(source, "#     "), ""
+    return f"# The backend's own `{found.override}` is at fault, not the library:\n" + textwrap.indent(
+        source, "#     "
+    ), ""
 
 
 SCRIPT = '''"""{title}
@@ -228,4 +233,3 @@ print("{tap}: largest error", error[worst], "of the tensor's size, at", [int(i) 
 print("got", got[worst], "expected", expected[worst])
 sys.exit(0 if error[worst] <= {limit!r} else 1)
 '''
-

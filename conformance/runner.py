@@ -49,7 +49,9 @@ def explain(problem: Problem, lab: Lab, result: Result, artifacts: Path | None) 
                 if artifacts is not None:
                     result.files = found.write(artifacts / result.id, lab)
     except Exception as error:
-        result.divergence = {"sentence": f"the search for the first wrong tensor failed: {type(error).__name__}: {error}"}
+        result.divergence = {
+            "sentence": f"the search for the first wrong tensor failed: {type(error).__name__}: {error}"
+        }
 
 
 def plain(facts: dict[str, object]) -> dict[str, object]:

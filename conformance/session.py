@@ -72,5 +72,3 @@ def run(
             show(place + 1, len(cases), done.results[-1])
     done.seconds = (datetime.now(UTC) - start).total_seconds()
     return done
-
-

@@ -153,9 +153,7 @@ class ConformanceSuite:
         yield bench
         bench.close()
 
-    def test_conformance(
-        self, case_id: str, bench: Bench, record_property: Callable[[str, object], None]
-    ) -> None:
+    def test_conformance(self, case_id: str, bench: Bench, record_property: Callable[[str, object], None]) -> None:
         """The case passes on the backend."""
         judge(bench, case_id, record_property)
 

@@ -1,6 +1,6 @@
 """Backends that are wrong on purpose. The suite must catch each one, at the case that names its fault.
 
-    arrayformer conformance --backend arrayformer.conformance.wrong:erf_gelu
+arrayformer conformance --backend arrayformer.conformance.wrong:erf_gelu
 """
 
 import os
@@ -315,7 +315,9 @@ class last_layer(NumpyBackend):
 @wrong("L3-edges[long]", "256")
 def past_a_bucket() -> Mapping[str, Any]:
     """Positions past 255 wrap, as 8-bit integers do."""
-    return {"embed": lambda table, ids: ops.embed(table, np.where((ids > 255) & (table.shape[0] < 400), ids - 256, ids))}
+    return {
+        "embed": lambda table, ids: ops.embed(table, np.where((ids > 255) & (table.shape[0] < 400), ids - 256, ids))
+    }
 
 
 class Stateful(NumpyBackend):
@@ -548,7 +550,9 @@ class own_random(NumpyBackend):
     """Random words are not used: everybody gets the same one."""
 
     def asarray(self, host: Array, dtype: str | None = None) -> Array:
-        return super().asarray(host * 0 + 12345 if dtype == "int32" and host.ndim == 2 and host.shape[1] > 99 else host, dtype)
+        return super().asarray(
+            host * 0 + 12345 if dtype == "int32" and host.ndim == 2 and host.shape[1] > 99 else host, dtype
+        )
 
 
 @wrong("L5-transfers", "logits")

@@ -47,12 +47,16 @@ def choice(lab: Lab) -> None:
     lab.require(b.device in b.devices(), f"the device {b.device!r} is not one of its devices {list(b.devices())}")
     for dtype in b.dtypes:
         made = lab.make(device=b.device, dtype=dtype)
-        lab.require((made.device, made.dtype) == (b.device, dtype), f"asked for {dtype}, got {made.dtype} on {made.device}")
+        lab.require(
+            (made.device, made.dtype) == (b.device, dtype), f"asked for {dtype}, got {made.dtype} on {made.device}"
+        )
     for what, offered in (("device", b.devices()), ("dtype", b.dtypes)):
         try:
             lab.make(**{what: "no_such_thing"})
         except BackendError as error:
-            lab.require(offered[0] in str(error), f"the refusal of an unknown {what} does not say which there are: {error}")
+            lab.require(
+                offered[0] in str(error), f"the refusal of an unknown {what} does not say which there are: {error}"
+            )
             continue
         raise Problem(f"an unknown {what} was accepted")
 
@@ -132,7 +136,9 @@ def copies(lab: Lab) -> None:
         host[:] = -7
         back = lab.get(placed)
         lab.require(np.array_equal(back, want), f"asarray shares the host's memory ({n} float32)")
-        lab.require(np.array_equal(lab.get(cached), want), f"asarray without a dtype shares the host's memory ({n} float32)")
+        lab.require(
+            np.array_equal(lab.get(cached), want), f"asarray without a dtype shares the host's memory ({n} float32)"
+        )
         stored = lab.get(lab.backend.asarray(want, lab.backend.dtype))
         lab.require(np.array_equal(lab.get(tree), stored), f"place shares the host's memory ({n} float32)")
         back[:] = -9
@@ -153,7 +159,9 @@ def weights(lab: Lab) -> None:
         lab.require(np.array_equal(x, before[path]), f"placing the weights changed {path} on the host")
         stored = lab.get(lab.backend.asarray(x, lab.backend.dtype))
         lab.require(np.array_equal(lab.get(placed[path]), stored), f"{path} is on the device with other values")
-        lab.require(placed[path].dtype == lab.backend.native(lab.backend.dtype), f"{path} is {placed[path].dtype} on the device")
+        lab.require(
+            placed[path].dtype == lab.backend.native(lab.backend.dtype), f"{path} is {placed[path].dtype} on the device"
+        )
 
 
 @case(0, "zeros")
@@ -164,7 +172,9 @@ def zeros(lab: Lab) -> None:
     ones = np.ones((2, 3, 5, 4), dtype=np.float32)
     position = lab.put(np.zeros((2, 1), dtype=np.int64) + np.arange(5))
     lab.function("write")(first, lab.put(ones), position, lab.put(np.arange(5)))
-    lab.require(not lab.get(second).any() and second.shape == (2, 3, 5, 4), "what is written into one is seen in the other")
+    lab.require(
+        not lab.get(second).any() and second.shape == (2, 3, 5, 4), "what is written into one is seen in the other"
+    )
 
 
 @case(0, "buckets")
@@ -181,6 +191,7 @@ def buckets(lab: Lab) -> None:
 @case(0, "compile")
 def compile(lab: Lab) -> None:
     """A compiled function gives what the function gives, for other values, other shapes, nested arguments and None."""
+
     def function(tree: Any, cache: Cache, x: Any, missing: Any) -> Any:
         y = x * tree["a"][0] + tree["b"]
         y = y if missing is None else y + missing
@@ -194,14 +205,21 @@ def compile(lab: Lab) -> None:
         missing = lab.put(x) if i == 3 else None
         result, moved = compiled(tree, cache, lab.put(x), missing)
         want = x * (2 + i) + i + (x if i == 3 else 0)
-        lab.require(np.array_equal(lab.get(result["y"]), want), f"call {i + 1} of a compiled function is wrong: it kept what it saw first?")
+        lab.require(
+            np.array_equal(lab.get(result["y"]), want),
+            f"call {i + 1} of a compiled function is wrong: it kept what it saw first?",
+        )
         lab.require(lab.get(moved.length).tolist() == [i + 1], f"call {i + 1}: an integer went wrong")
-        lab.require(isinstance(moved, Cache) and np.array_equal(lab.get(moved.k[0]), x), f"call {i + 1}: a nested array went wrong")
+        lab.require(
+            isinstance(moved, Cache) and np.array_equal(lab.get(moved.k[0]), x),
+            f"call {i + 1}: a nested array went wrong",
+        )
 
 
 @case(0, "errors")
 def errors(lab: Lab) -> None:
     """An exception inside a compiled function comes out, at the call or at `synchronize`."""
+
     class Broken(Exception):
         pass
 
@@ -251,8 +269,10 @@ def listing(lab: Lab) -> None:
         raise NotApplicable("the backend is not installed as a plugin")
     module = getattr(lab.backend.xp, "__name__", "numpy").split(".")[0]
     code = (
-        "import sys; from arrayformer.backends.registry import list_backends; names = [b.name for b in list_backends()]; "
-        f"assert {lab.backend.name!r} in names, names; loaded = [m for m in ('numpy', {module!r}) if m in sys.modules]; "
+        "import sys; from arrayformer.backends.registry import list_backends; "
+        "names = [b.name for b in list_backends()]; "
+        f"assert {lab.backend.name!r} in names, names; "
+        f"loaded = [m for m in ('numpy', {module!r}) if m in sys.modules]; "
         "assert not loaded, f'listing imported {loaded}'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110, check=False)

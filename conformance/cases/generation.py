@@ -65,7 +65,10 @@ def texts(lab: Lab, number: int) -> None:
     lab.metric("ties", float(np.mean(may.sum(axis=-1) > 1)))
     winners = logits.argmax(axis=-1)
     wrong = [t for t, v in enumerate(winners) if not may[t, v]]
-    lab.require(not wrong, f"position {wrong[:1]}: the likeliest id is {winners[wrong[:1]]}, the oracle's {r[wrong[:1]].argmax(axis=-1)}")
+    lab.require(
+        not wrong,
+        f"position {wrong[:1]}: the likeliest id is {winners[wrong[:1]]}, the oracle's {r[wrong[:1]].argmax(axis=-1)}",
+    )
 
 
 @case(4, "greedy")
@@ -81,7 +84,8 @@ def greedy(lab: Lab) -> None:
         differ = next((i for i in range(sure) if ids[i] != text["greedy"][i]), None)
         if differ is not None:
             raise Problem(
-                f"{text['text'][:40]!r}: id {differ} of the continuation is {ids[differ]}, the oracle's {text['greedy'][differ]}"
+                f"{text['text'][:40]!r}: id {differ} of the continuation is {ids[differ]}, "
+                f"the oracle's {text['greedy'][differ]}"
                 f" (ahead of the next by {text['margins'][differ]:.3g} spreads)", ids=text["ids"] + ids[:differ],
             )  # fmt: skip
     lab.metric("ids compared", compared)
@@ -124,7 +128,9 @@ def sampled(lab: Lab) -> None:
         [ids] = continued(engine, [text["ids"]], sampling, golden.N_SAMPLED)
         same = next((i for i, (a, b) in enumerate(zip(ids, text["sampled"], strict=True)) if a != b), len(ids))
         if same < len(ids):
-            raise Problem(f"{text['text'][:40]!r}: draw {same} is id {ids[same]}, float64 NumPy drew {text['sampled'][same]}")
+            raise Problem(
+                f"{text['text'][:40]!r}: draw {same} is id {ids[same]}, float64 NumPy drew {text['sampled'][same]}"
+            )
 
 
 def sampling_is_its_own(lab: Lab, engine: Engine, sampling: Sampling, ids: list[int]) -> None:
@@ -149,7 +155,8 @@ def distribution(lab: Lab) -> None:
     logits = np.log(np.array([0.3, 0.25, 0.2, 0.1, 0.08, 0.05, 0.02]))
     words = np.random.Generator(np.random.PCG64(11)).integers(-(2**31), 2**31, 20000)
     for sampling, kept in (
-        (Sampling(temperature=1.0), 7), (Sampling(temperature=1.0, top_k=3), 3), (Sampling(temperature=1.0, top_p=0.7), 3),
+        (Sampling(temperature=1.0), 7), (Sampling(temperature=1.0, top_k=3), 3),
+        (Sampling(temperature=1.0, top_p=0.7), 3),
         (Sampling(temperature=1.0, min_p=0.3), 4),
     ):  # fmt: skip
         counts = np.bincount(drawn(lab, logits, sampling, words), minlength=7)
@@ -167,14 +174,18 @@ def sure_draws(lab: Lab) -> None:
     logits[[13, 40, 41]] = 3.0
     words = np.arange(64) * 40503 - 2**20
     for sampling in (
-        Sampling(), Sampling(temperature=1e-9), Sampling(temperature=0.7, top_k=1), Sampling(temperature=1.0, top_p=1e-6),
+        Sampling(), Sampling(temperature=1e-9), Sampling(temperature=0.7, top_k=1),
+        Sampling(temperature=1.0, top_p=1e-6),
     ):  # fmt: skip
         ids = set(drawn(lab, logits + 0.0, sampling, words).tolist())
         allowed = {13} if sampling.greedy else {13, 40, 41}
         lab.require(ids <= allowed, f"{sampling}: drew {sorted(ids)}, the likeliest are 13, 40 and 41")
     negative = np.full(97, -5.0)
     negative[96] = -4.0
-    lab.require(set(drawn(lab, negative, Sampling(), words).tolist()) == {96}, "the likeliest id is the last one; another was taken")
+    lab.require(
+        set(drawn(lab, negative, Sampling(), words).tolist()) == {96},
+        "the likeliest id is the last one; another was taken",
+    )
 
 
 @case(4, "not-a-number")

@@ -1,7 +1,6 @@
 """Level 2: the whole graph on probe models, without a cache."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,9 @@ def taps(lab: Lab, name: str) -> None:
         how = MODES[mode]
         if how["compiled"] and not lab.backend.compiles:
             continue
-        found = tapped(lab, name, ids, **how, look=lambda tap, x: lab.check_array(x, f"the tensor {tap}", lab.result_dtype))
+        found = tapped(
+            lab, name, ids, **how, look=lambda tap, x: lab.check_array(x, f"the tensor {tap}", lab.result_dtype)
+        )
         highest, reason = lab.limit("R_tap")
         series = lab.result.series.setdefault(mode, [])
         for tap, ratio, far in ratios(found, true):
@@ -110,7 +111,11 @@ def batch(lab: Lab, size: int) -> None:
     lab.judge(logits, "p1", rows, where=f"a batch of {size}, ")
     if lab.backend.batch_invariant:
         alone = lab.get(lab.forward("p1", rows[-1:]))
-        lab.same_bits(lab.get(logits)[-1], alone[0], f"declared batch_invariant: row {size - 1} of {size} differs from itself alone")
+        lab.same_bits(
+            lab.get(logits)[-1],
+            alone[0],
+            f"declared batch_invariant: row {size - 1} of {size} differs from itself alone",
+        )
 
 
 @case(2, "dtype", over=("float16", "bfloat16", "float64"))

@@ -1,4 +1,4 @@
-"""Level 1: the graph's own functions, as this backend has them: its overrides where it has some, else the standard's version."""
+"""Level 1: the graph's own functions, as this backend has them: its overrides, or else the standard's version."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -69,7 +69,9 @@ def looks_like(name: str, hosts: Sequence[Host], kwargs: dict[str, Any], got: Ho
     """The fault of this function that explains `got`, as the end of a sentence."""
     wide = [h.astype(np.float64) if h.dtype.kind == "f" else h for h in hosts]
     candidates: dict[str, Any] = {
-        fault.name: (lambda f=fault.functions[name]: f(*wide, **kwargs)) for fault in FAULTS.values() if name in fault.functions
+        fault.name: (lambda f=fault.functions[name]: f(*wide, **kwargs))
+        for fault in FAULTS.values()
+        if name in fault.functions
     }
     with np.errstate(all="ignore"):
         found = explain(got, exact, candidates)
@@ -150,12 +152,12 @@ def layer_norm(lab: Lab) -> None:
 
     Told from another epsilon, a variance divided by n - 1, a variance computed in one pass, a forgotten gain or bias.
     """
-    trials = []
+    trials: list[Trial] = []
     for n in (33, 16, 768, 1):
         g, b = 1 + normal(n + 1, n) / 3, normal(n + 2, n)
         for kind, x in norm_rows(n).items():
-            for eps in (1e-5, 1e-3) if n == 33 else (1e-5,):
-                trials.append(norm(lab, x, g, b, eps, f"{n} wide, {kind}, epsilon {eps:g}"))
+            choices = (1e-5, 1e-3) if n == 33 else (1e-5,)
+            trials += [norm(lab, x, g, b, eps, f"{n} wide, {kind}, epsilon {eps:g}") for eps in choices]
     lab.try_all(trials)
 
 
@@ -257,7 +259,7 @@ def unembed(lab: Lab) -> None:
 def identity(lab: Lab) -> None:
     """A matrix times the identity is that matrix, bit for bit.
 
-    The exact detector of reduced precision: TF32 and float16 change the 11th bit, bfloat16 the 8th, whatever the library says.
+    The exact detector of reduced precision: TF32 and float16 change the 11th bit, bfloat16 the 8th.
     """
     if class_unit(lab):
         return reduced_identity(lab)
@@ -287,7 +289,9 @@ def reduced_identity(lab: Lab) -> None:
         error = np.max(np.abs(lab.get(got) - a) / np.abs(a))
         limit = 1.01 * class_unit(lab)
         fine = lab.metric("identity", float(error), limit)
-        lab.require(fine, f"unembed(A, I), {way}: off by {error:.3g}, more than {lab.backend.precision} explains ({limit:.3g})")
+        lab.require(
+            fine, f"unembed(A, I), {way}: off by {error:.3g}, more than {lab.backend.precision} explains ({limit:.3g})"
+        )
 
 
 def exactly(lab: Lab, want: Host, what: str) -> Callable[[str, Any], None]:
@@ -303,7 +307,9 @@ def exactly(lab: Lab, want: Host, what: str) -> Callable[[str, Any], None]:
         lab.metric("identity", error, 0.0)
         bands = (("TF32 or float16", 2e-4, 1e-3), ("bfloat16", 2e-3, 1e-2))
         seen = next((name for name, low, high in bands if low <= error <= high), "")
-        raise Problem(f"{what}, {way}, is not A: off by {error:.3g}" + (f"; looks like {seen} products" if seen else ""))
+        raise Problem(
+            f"{what}, {way}, is not A: off by {error:.3g}" + (f"; looks like {seen} products" if seen else "")
+        )
 
     return check
 
@@ -360,7 +366,8 @@ def places(kind: str, batch: int, query: int, key: int) -> tuple[Host, Host]:
 
 
 SHAPES = (
-    ("whole", (1, 2, 1, 1, 8)), ("whole", (2, 3, 33, 33, 16)), ("whole", (1, 1, 130, 130, 64)), ("end", (2, 2, 5, 40, 12)),
+    ("whole", (1, 2, 1, 1, 8)), ("whole", (2, 3, 33, 33, 16)), ("whole", (1, 1, 130, 130, 64)),
+    ("end", (2, 2, 5, 40, 12)),
     ("end", (1, 2, 1, 64, 16)), ("ragged", (5, 2, 1, 33, 16)), ("ragged", (4, 3, 7, 48, 20)),
 )  # fmt: skip
 
@@ -369,12 +376,12 @@ SHAPES = (
 def attention(lab: Lab) -> None:
     """Causal attention of whole texts, of their ends, and of ragged rows in a cache.
 
-    Against float64, in units of a NumPy float32 run. What lies behind a query's own position is poisoned: it must not count.
+    Against float64, in units of a NumPy float32 run. What lies behind the last position is poisoned.
     """
-    trials = []
+    trials: list[Trial] = []
     for seed, (kind, shape) in enumerate(SHAPES):
-        for how in ({}, {"scale": 0.1, "upcast": True}) if seed in (1, 5) else ({},):
-            trials.append(attend(lab, seed, kind, shape, how))
+        choices: tuple[dict[str, Any], ...] = ({}, {"scale": 0.1, "upcast": True}) if seed in (1, 5) else ({},)
+        trials += [attend(lab, seed, kind, shape, how) for how in choices]
     lab.try_all(trials)
 
 
@@ -453,7 +460,9 @@ def put_rows(lab: Lab) -> None:
         def check(way: str, got: Any, want: Host = want, rows: list[int] = rows) -> None:
             wrong = np.argwhere(lab.get(got) != want)
             if len(wrong):
-                raise Problem(f"{whose(lab, 'put_rows')}, {way}: rows {rows} of {len(want)}: row {wrong[0][0]} is wrong")
+                raise Problem(
+                    f"{whose(lab, 'put_rows')}, {way}: rows {rows} of {len(want)}: row {wrong[0][0]} is wrong"
+                )
 
         args = (lambda old=old: lab.put(old, dtype), lambda new=new: lab.put(new, dtype), lab.put(np.array(rows)))
         trials.append(Trial(lab.function("put_rows"), args, check))
@@ -526,7 +535,8 @@ def views(lab: Lab) -> None:
         xp = array_namespace(a)
         turned = xp.matrix_transpose(a)
         return [a @ turned, turned @ a, xp.matrix_transpose(a[:, 2:7]) @ a,
-                xp.sum(turned, axis=-1), xp.max(a[1:, ::2], axis=-1), xp.reshape(turned, (-1,)), a[..., 3:5] * 1.0]  # fmt: skip
+                xp.sum(turned, axis=-1), xp.max(a[1:, ::2], axis=-1), xp.reshape(turned, (-1,)),
+                a[..., 3:5] * 1.0]  # fmt: skip
 
     want = [x @ x.T, x.T @ x, x[:, 2:7].T @ x, x.sum(axis=0), x[1:, ::2].max(axis=-1), x.T.reshape(-1), x[..., 3:5]]
     for way, results in lab.call(of_views, lab.put(x)).items():

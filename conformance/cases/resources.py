@@ -113,7 +113,10 @@ def scaling(lab: Lab) -> None:
             least[n] = min(least[n], time.perf_counter() - start)
             context.truncate(0, n)
     ratio = least[60] / least[2]
-    lab.require(lab.metric("time behind 60 / behind 2", ratio, 8.0), f"an id behind 60 takes {ratio:.1f} times as long as one behind 2")
+    lab.require(
+        lab.metric("time behind 60 / behind 2", ratio, 8.0),
+        f"an id behind 60 takes {ratio:.1f} times as long as one behind 2",
+    )
 
 
 @case(5, "memory")

@@ -26,7 +26,9 @@ def read(lab: Lab, name: str, context: Context, texts: list[list[int]], rows: Ro
         if ids:
             ref = lab.reference(name)
             r = ref.oracle(texts[row])[-1:]
-            lab.judge_row(host[row][None], r, ref, name, texts[row], f"{where}, row {row} at length {len(texts[row])}, ")
+            lab.judge_row(
+                host[row][None], r, ref, name, texts[row], f"{where}, row {row} at length {len(texts[row])}, "
+            )
     lengths = [len(text) for text in texts]
     lab.require(context.lengths == lengths, f"{where}: the context counts {context.lengths}, read were {lengths}")
     return host
@@ -109,7 +111,9 @@ def ragged(lab: Lab, batch: int) -> None:
     n_ctx = probe(name).config.n_ctx
     context, texts = lab.engine(name).context(batch), [[] for _ in range(batch)]
     targets = [[1 + (5 * row) % 16 for row in range(batch)]]
-    targets += [[min(n_ctx, t + (0 if (row + step) % 3 == 0 else 1)) for row, t in enumerate(targets[0])] for step in range(2)]
+    targets += [
+        [min(n_ctx, t + (0 if (row + step) % 3 == 0 else 1)) for row, t in enumerate(targets[0])] for step in range(2)
+    ]
     targets += [[n_ctx - 1 if row % 2 else n_ctx - 14 for row in range(batch)]]
     targets += [[n_ctx if row % 2 else n_ctx - 6 for row in range(batch)], [n_ctx] * batch]
     for step, lengths in enumerate(targets):
@@ -230,7 +234,7 @@ def spoilt(lab: Lab, x: Any, lengths: Sequence[int], poison: float) -> Any:
 
 @case(3, "repeat")
 def repeat(lab: Lab) -> None:
-    """The same steps in a new context, ten times: right each time, and bit for bit equal where declared deterministic."""
+    """The same steps in a new context, ten times: right each time, bit for bit equal where declared deterministic."""
     ids = ids_of(probe("p3"), 2)
     seen: list[np.ndarray] = []
     for call in range(10):

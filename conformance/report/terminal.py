@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from arrayformer.conformance.outcome import BAD, OUTCOMES, Result
@@ -64,7 +65,10 @@ def summary(run: Run) -> None:
     console.print(levels(run))
     counts = "  ".join(f"{run.count(o)} {o}" for o in OUTCOMES if run.count(o))
     verdict = "no level" if run.level is None else f"level {run.level} ({LEVELS[run.level]})"
-    console.print(f"{counts}  in {run.seconds:.1f} s;  awarded: [bold]{verdict if run.whole else 'not judged'}[/]", highlight=False)
+    console.print(
+        f"{counts}  in {run.seconds:.1f} s;  awarded: [bold]{verdict if run.whole else 'not judged'}[/]",
+        highlight=False,
+    )
 
 
 def explain(console: Console, result: Result) -> None:

@@ -165,7 +165,8 @@ def test_a_limit_of_a_backends_own_needs_a_reason_and_shows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["L1-gelu", "L1-gelu  #  ", "L9-nothing # a reason", "limit L1-gelu Q=3 # a reason", "limit L1-gelu R=-1 # no"]
+    "line",
+    ["L1-gelu", "L1-gelu  #  ", "L9-nothing # a reason", "limit L1-gelu Q=3 # a reason", "limit L1-gelu R=-1 # no"],
 )
 def test_a_line_that_says_nothing_true_is_refused(tmp_path, line):
     with pytest.raises(InputError):

@@ -25,8 +25,8 @@ def run_pytest(folder, *args):
 
 def test_the_cases_run_from_any_directory_and_leave_json(tmp_path):
     done = run_pytest(
-        tmp_path, "--pyargs", "arrayformer.conformance", "--arrayformer-backend", "numpy", "--arrayformer-case", "L1-gelu",
-        "--arrayformer-json", "r.json",
+        tmp_path, "--pyargs", "arrayformer.conformance", "--arrayformer-backend", "numpy",
+        "--arrayformer-case", "L1-gelu", "--arrayformer-json", "r.json",
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout

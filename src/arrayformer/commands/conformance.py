@@ -15,7 +15,9 @@ import click
 @click.option("--list", "listing", is_flag=True, help="List the cases and what each one proves.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write results to a file.")
 @click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to a file.")
-@click.option("--junit", "junit_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML to a file.")
+@click.option(
+    "--junit", "junit_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML to a file."
+)
 @click.option("--badge", is_flag=True, help="Print a line of Markdown for a README.")
 @click.option(
     "--merge", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True, metavar="FILE",
