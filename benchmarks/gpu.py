@@ -80,7 +80,8 @@ def main() -> int:
     parser.add_argument("--backends", default=",".join(DTYPES), help="which to run")
     said = parser.parse_args()
     said.out.mkdir(parents=True, exist_ok=True)
-    lines = [f"## {datetime.date.today()}", "", card(), "", versions(), "", "| step | ended | seconds |", "|---|---|---|"]
+    lines = [f"## {datetime.date.today()}", "", card(), "", versions(), ""]
+    lines += ["| step | ended | seconds |", "|---|---|---|"]
     failed = 0
     for name, command in steps(said.backends.split(",")):
         code, seconds = run(name, command, said.out)

@@ -6,6 +6,7 @@ backend's own functions, then compiled. In that mode every step of the graph is 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from arrayformer.conformance.probes import probe
 from arrayformer.core.bind import bind
 from arrayformer.core.model import gpt2
 
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "the library's functions as written": {"overrides": False, "compiled": False},
     "the backend's own functions": {"overrides": True, "compiled": False},
     "the library's functions, compiled": {"overrides": False, "compiled": True},
@@ -192,7 +193,7 @@ def likely_cause(ref: Reference, ids: Sequence[int], tap: str, got: np.ndarray, 
         run(ref.config, params, [list(ids)], fault.functions, taps)
         return taps.seen.get(tap)
 
-    name = explain(got, exact, {fault.name: (lambda fault=fault: wrong(fault)) for fault in FAULTS.values()})
+    name = explain(got, exact, {fault.name: partial(wrong, fault) for fault in FAULTS.values()})
     return FAULTS[name].sentence if name else elsewhere(got, exact)
 
 

@@ -142,7 +142,7 @@ def half_probs(q: Array, k: Array, v: Array, position: Array, slot: Array, **how
     tap = how.pop("tap", ops.untouched)
 
     def narrow(name: str, x: Array) -> Array:
-        xp = array_namespace(x)
+        xp: Any = array_namespace(x)
         return tap(name, xp.astype(xp.astype(x, xp.float16), x.dtype) if name == "probs" else x)
 
     return ops.causal_attention(q, k, v, position, slot, tap=narrow, **how)

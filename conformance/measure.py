@@ -6,10 +6,11 @@ nothing is averaged, because an average hides the one wrong row.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-Array = np.ndarray
+Array = Any  # NumPy arrays, whose functions have types only in part
 
 # Unit roundoff: half the distance from 1 to the next number.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8}

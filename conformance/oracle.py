@@ -20,7 +20,7 @@ from arrayformer.core.config import GPT2Config
 from arrayformer.core.model import gpt2
 from arrayformer.core.params import Params, map_params
 
-Array = np.ndarray
+Array = Any  # NumPy arrays, whose functions have types only in part
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -75,7 +75,7 @@ def emulation(precision: str) -> dict[str, Callable[..., Any]]:
         return {}
     near = partial(rounded, precision=precision)
     # Tensor cores add in float32; a library that stores bfloat16 or float16 rounds what comes out as well.
-    out = near if precision in ("bfloat16", "float16") else lambda x: x
+    out: Callable[[Array], Array] = near if precision in ("bfloat16", "float16") else lambda x: x
 
     def linear(x: Array, w: Array, b: Array) -> Array:
         return out(near(x) @ near(w)) + b

@@ -33,7 +33,8 @@ class Probe:
     def params(self) -> Params:
         """The weights, float32 on the host. Made anew each time: a backend might write into them."""
         params = draw(self.config, self.seed)
-        return TWISTS[self.twist](params)
+        twisted: Params = TWISTS[self.twist](params)
+        return twisted
 
     def seeded(self, seed: int) -> "Probe":
         """The same sizes with other weights."""

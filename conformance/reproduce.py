@@ -93,8 +93,9 @@ def write_script(found: "Divergence", folder: Path, lab: Lab) -> list[str]:
     arrays, expected = saved(found, lab, kind, inputs)
     folder.mkdir(parents=True, exist_ok=True)
     config = probe(found.probe).config
-    np.savez(folder / "inputs.npz", expected=expected, mask=np.tril(np.ones((len(found.ids),) * 2, dtype=bool)),
-             **{f"a{i}": a for i, a in enumerate(arrays)})  # fmt: skip
+    named: dict[str, Any] = {f"a{i}": a for i, a in enumerate(arrays)}
+    mask = np.tril(np.ones((len(found.ids),) * 2, dtype=bool))
+    np.savez(folder / "inputs.npz", expected=expected, mask=mask, **named)
     body = _BODIES[activation(found.probe) if kind == "activation" else kind]
     own, call = own_function(found, lab, kind, len(arrays))
     layer = int(found.tap.split(".")[1]) if found.tap.startswith("h.") else 0

@@ -19,7 +19,7 @@ from arrayformer.core import ops
 from arrayformer.core.backend import Backend
 from arrayformer.core.params import Params
 
-Array = np.ndarray
+Array = Any  # NumPy arrays, whose functions have types only in part
 Maker = Callable[..., Backend]
 
 

@@ -11,7 +11,8 @@ import arrayformer
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {"core", "backends", "tokenizer", "conformance"}
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))]
+GUIDES = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *GUIDES]
 
 pytestmark = pytest.mark.skipif(not (ROOT / "core").is_dir(), reason="needs the repository, not only its tests")
 

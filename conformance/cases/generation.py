@@ -71,6 +71,20 @@ def texts(lab: Lab, number: int) -> None:
     )
 
 
+@case(4, "full-context")
+def full_context(lab: Lab) -> None:
+    """As many ids as the default model can read give the right logits, and so does the last of them behind a cache."""
+    name = golden.install()
+    config, ref = lab.engine(name).config, lab.reference(name)
+    rng = np.random.Generator(np.random.PCG64(9))
+    ids = [int(i) for i in rng.integers(0, config.n_vocab, config.n_ctx)]
+    r = ref.oracle(ids)
+    lab.judge_row(lab.engine(name).logits(ids), r, ref, name, ids)
+    context = lab.engine(name).context(1)
+    context.read([ids[:-1]])
+    lab.judge_row(lab.get(context.read([ids[-1:]])), r[-1:], ref, name, ids, "the last id behind a cache, ")
+
+
 @case(4, "greedy")
 def greedy(lab: Lab) -> None:
     """Greedy texts of the default model are the oracle's, up to the first place where the limit leaves a choice."""
@@ -145,8 +159,9 @@ def drawn(lab: Lab, logits: np.ndarray, sampling: Sampling, words: np.ndarray) -
     plan, draw = plan_for([sampling], n_vocab), draw_for([sampling], n_vocab, lab.backend)
     draw = draw._replace(word=lab.put(words[None].astype(np.int32), "int32"))
     rows = lab.put(np.broadcast_to(logits.astype(np.float32), (1, len(words), n_vocab)).copy())
-    function = lab.backend.compile(lambda rows, draw: pick(rows, draw, plan).ids)
-    return lab.get(function(rows, draw))[0]
+    function: Any = lab.backend.compile(lambda rows, draw: pick(rows, draw, plan).ids)
+    ids: np.ndarray = lab.get(function(rows, draw))[0]
+    return ids
 
 
 @case(4, "distribution")

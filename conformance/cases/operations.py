@@ -217,7 +217,8 @@ def product_bound(lab: Lab, sizes: Host, n: int) -> Host:
 
 def kept(lab: Lab, x: Host) -> Host:
     """Weights as this backend stores them."""
-    return measure.rounded(x, lab.backend.dtype)
+    rounded: Host = measure.rounded(x, lab.backend.dtype)
+    return rounded
 
 
 WIDTHS = ((1, 1), (3, 5), (16, 48), (33, 31), (64, 192), (129, 65), (768, 64), (3072, 8))
@@ -392,11 +393,12 @@ def attend(lab: Lab, seed: int, kind: str, shape: tuple[int, int, int, int, int]
     position, slot = places(kind, batch, query, key)
     unseen = slot > position.max(axis=-1, keepdims=True) if kind == "ragged" else np.zeros((1, key), dtype=bool)
     unseen = np.broadcast_to(unseen, (batch, key))
-    clean = [np.where(unseen[:, None, :, None], np.float32(0), x).astype(np.float32) for x in (k, v)]
+    clean: list[Any] = [np.where(unseen[:, None, :, None], np.float32(0), x).astype(np.float32) for x in (k, v)]
     dirty = [np.where(unseen[:, None, :, None], np.float32(1e30), x).astype(np.float32) for x in (k, v)]
-    wide = [x.astype(np.float64) for x in (q, *clean)]
-    exact = ops.causal_attention(*wide, position, slot, **how)
-    honest = ops.causal_attention(q, *clean, position, slot, **how)
+    k, v = clean
+    double = [x.astype(np.float64) for x in (q, k, v)]
+    exact = ops.causal_attention(double[0], double[1], double[2], position, slot, **how)
+    honest = ops.causal_attention(q, k, v, position, slot, **how)
     size = np.abs(exact).max()
     unit = max(float(np.abs(honest - exact).max()), 4 * U * size, class_unit(lab) * size * 4)
     what = f"{kind}, {shape[2]} queries, {shape[3]} keys, {shape[4]} wide" + (f", {how}" if how else "")

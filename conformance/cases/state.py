@@ -40,11 +40,16 @@ def ids_of(model: Probe, n: int, order: int = 2) -> list[list[int]]:
     return [list(row) for row in rows[:n]]
 
 
+def nothing(n: int) -> list[list[int]]:
+    """n texts of which nothing was read."""
+    return [[] for _ in range(n)]
+
+
 @case(3, "cached", over=("p2", "p3", "untied", "silu"))
 def cached(lab: Lab, name: str) -> None:
     """Reading one id after the other, to the last place of the context, gives what reading at once gives."""
     [ids] = ids_of(probe(name), 1)
-    context, texts = lab.engine(name).context(1), [[]]
+    context, texts = lab.engine(name).context(1), [list[int]()]
     read(lab, name, context, texts, [ids[:3]], "3 ids at once")
     for id in ids[3:]:
         read(lab, name, context, texts, [[id]], "then one by one")
@@ -56,7 +61,7 @@ def chunks(lab: Lab) -> None:
     [ids] = ids_of(probe("p3"), 1)
     rng = np.random.Generator(np.random.PCG64(5))
     for _ in range(12):
-        context, texts = lab.engine("p3").context(1), [[]]
+        context, texts = lab.engine("p3").context(1), [list[int]()]
         while len(texts[0]) < len(ids):
             n = int(rng.integers(1, 1 + min(17, len(ids) - len(texts[0]))))
             start = len(texts[0])
@@ -83,7 +88,7 @@ def edges(lab: Lab, name: str) -> None:
     n_ctx = len(ids)
     lengths = range(1, n_ctx + 1) if n_ctx < 100 else (1, 63, 64, 65, 127, 128, 129, 255, 256, 257, n_ctx - 1, n_ctx)
     for n in lengths:
-        context, texts = lab.engine(name).context(1), [[]]
+        context, texts = lab.engine(name).context(1), [list[int]()]
         read(lab, name, context, texts, [ids[:n]], f"{n} ids at once")
         if n < n_ctx:
             read(lab, name, context, texts, [ids[n : n + 1]], f"one more behind {n}")
@@ -94,7 +99,7 @@ def capacity(lab: Lab) -> None:
     """Contexts of every capacity can be filled to the last slot."""
     [ids] = ids_of(probe("p1"), 1)
     for size in range(1, len(ids) + 1):
-        context, texts = lab.engine("p1").context(1, size), [[]]
+        context, texts = lab.engine("p1").context(1, size), [list[int]()]
         if size > 1:
             read(lab, "p1", context, texts, [ids[: size - 1]], f"capacity {size}")
         read(lab, "p1", context, texts, [ids[size - 1 : size]], f"capacity {size}, the last slot")
@@ -109,7 +114,7 @@ def ragged(lab: Lab, batch: int) -> None:
     name = "p3"
     ids = ids_of(probe(name), batch)
     n_ctx = probe(name).config.n_ctx
-    context, texts = lab.engine(name).context(batch), [[] for _ in range(batch)]
+    context, texts = lab.engine(name).context(batch), [list[int]() for _ in range(batch)]
     targets = [[1 + (5 * row) % 16 for row in range(batch)]]
     targets += [
         [min(n_ctx, t + (0 if (row + step) % 3 == 0 else 1)) for row, t in enumerate(targets[0])] for step in range(2)
@@ -148,7 +153,7 @@ def reset(lab: Lab) -> None:
     context.read([first, second[:9]])
     context.reset(0)
     context.reset(1)
-    texts: list[list[int]] = [[], []]
+    texts: list[list[int]] = nothing(2)
     read(lab, "p2", context, texts, [second[:11], first[:5]], "after a reset")
     read(lab, "p2", context, texts, [second[11:12], first[5:9]], "after a reset")
 
@@ -157,7 +162,7 @@ def reset(lab: Lab) -> None:
 def truncate(lab: Lab) -> None:
     """A context cut back and continued otherwise has forgotten what was cut off."""
     first, second = ids_of(probe("p2"), 2)
-    context, texts = lab.engine("p2").context(2), [[], []]
+    context, texts = lab.engine("p2").context(2), [list[int](), list[int]()]
     read(lab, "p2", context, texts, [first[:40], second[:30]], "before the cut")
     for row, length in ((0, 12), (1, 29)):
         context.truncate(row, length)
@@ -170,7 +175,7 @@ def truncate(lab: Lab) -> None:
 def fork(lab: Lab) -> None:
     """Two continuations of one beginning do not see each other, whichever goes first."""
     first, second = ids_of(probe("p2"), 2)
-    parent, texts = lab.engine("p2").context(2), [[], []]
+    parent, texts = lab.engine("p2").context(2), [list[int](), list[int]()]
     read(lab, "p2", parent, texts, [first[:10], second[:20]], "before the fork")
     child, theirs = parent.fork(), [list(t) for t in texts]
     for step in range(4):
@@ -182,9 +187,9 @@ def fork(lab: Lab) -> None:
 def take(lab: Lab) -> None:
     """Rows copied from one context into another go on as if they had been read there."""
     ids = ids_of(probe("p2"), 4)
-    source, here = lab.engine("p2").context(2), [[], []]
+    source, here = lab.engine("p2").context(2), [list[int](), list[int]()]
     read(lab, "p2", source, here, [ids[0][:13], ids[1][:6]], "the source")
-    target, there = lab.engine("p2").context(3), [[], [], []]
+    target, there = lab.engine("p2").context(3), [list[int](), list[int](), list[int]()]
     read(lab, "p2", target, there, [ids[2][:20], ids[3][:9], ids[0][:4]], "the target")
     target.take(source, [1, 0], [0, 2])
     there[0], there[2] = list(here[1]), list(here[0])
@@ -238,7 +243,7 @@ def repeat(lab: Lab) -> None:
     ids = ids_of(probe("p3"), 2)
     seen: list[np.ndarray] = []
     for call in range(10):
-        context, texts = lab.engine("p3").context(2), [[], []]
+        context, texts = lab.engine("p3").context(2), [list[int](), list[int]()]
         for rows in ([ids[0][:5], ids[1][:9]], [ids[0][5:6], ids[1][9:10]], [ids[0][6:7], ids[1][10:11]]):
             host = read(lab, "p3", context, texts, rows, f"run {call + 1}")
         seen.append(host)
@@ -279,7 +284,7 @@ def aborted(lab: Lab) -> None:
             raise Stop
         return x
 
-    context, texts = lab.engine("p1").context(1), [[]]
+    context, texts = lab.engine("p1").context(1), [list[int]()]
     read(lab, "p1", context, texts, [ids[:3]], "before")
     try:
         context.read([[7, 7]], tap=stop)

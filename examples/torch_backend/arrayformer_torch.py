@@ -134,7 +134,8 @@ def causal_attention(
 ) -> Tensor:  # fmt: skip
     """`ops.causal_attention`, fused. Someone who looks at scores or probabilities gets the standard's version."""
     if tap is not ops.untouched or upcast:
-        return ops.causal_attention(q, k, v, position, slot, scale=scale, upcast=upcast, tap=tap)
+        plain: Tensor = ops.causal_attention(q, k, v, position, slot, scale=scale, upcast=upcast, tap=tap)
+        return plain
     if (
         not q.is_cuda
     ):  # slots that no query sees are not read; on CUDA asking for their number would wait for the device

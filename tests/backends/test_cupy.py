@@ -7,6 +7,7 @@ import pytest
 
 from arrayformer.backends.probe import check_backend
 from arrayformer.backends.registry import get_backend
+from arrayformer.conformance.measure import divergence
 from arrayformer.core import ops
 from arrayformer.core.backend import Backend
 from arrayformer.core.errors import BackendError
@@ -52,7 +53,7 @@ def test_float16_weights_meet_what_float16_can(cupy_backend: Backend) -> None:
 
     logits = reading.read_whole(get_backend(cupy_backend.name, dtype="float16"))[0]
 
-    assert reading.divergence(logits, exact).size < 64 * 2.0**-11
+    assert divergence(logits, exact).size < 64 * 2.0**-11
 
 
 def arguments(backend: Backend) -> dict[str, tuple[Any, ...]]:

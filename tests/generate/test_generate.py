@@ -1,6 +1,7 @@
 """Alone, in a batch, or with ids guessed ahead: the same text, ended for the right reason."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from arrayformer.core import generate as loop
 from arrayformer.core.errors import InputError, NumericError
 
 PROMPTS = ["Hello", "a", "The quick brown fox", "xyxyxyxyxy", "né"]
-WAYS = [
+WAYS: list[dict[str, Any]] = [
     {},
     {"temperature": 0.9, "seed": 7},
     {"temperature": 1.5, "seed": 2**64 - 1, "top_k": 5},

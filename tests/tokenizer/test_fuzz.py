@@ -7,6 +7,8 @@ import pytest
 
 _PATH = Path(__file__).parents[1] / "fuzz" / "fuzz_tokenizer.py"
 _SPEC = importlib.util.spec_from_file_location("fuzz_tokenizer", _PATH)
+assert _SPEC is not None
+assert _SPEC.loader is not None
 fuzz = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fuzz)
 
