@@ -200,8 +200,8 @@ def together(found: dict[str, Any]) -> list[str]:
 
 def identity(found: dict[str, Any]) -> list[str]:
     """Versions, what is missing, and whether all drew the same ids."""
-    reference = found["ids"].get(found["first"])
-    different = [n for n, ids in found["ids"].items() if ids and ids != reference]
+    reference = found["ids"].get(found["first"], [])
+    different = [n for n, ids in found["ids"].items() if ids != reference[: len(ids)]]
     versions = sorted(
         {f"{load.get('backend', '')} {load['version']}".strip() for load in found["loads"].values()} - {""}
     )
