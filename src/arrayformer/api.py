@@ -1,5 +1,6 @@
 """The Python API: load a model, let it write, look at its numbers."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.generate import generate
 from arrayformer.core.options import Ending, OnFull, Sampling
 from arrayformer.core.row import Row, Token
-from arrayformer.tokenizer import Tokenizer, has_tokenizer, load_tokenizer
+from arrayformer.tokenizer import Tokenizer, UnsupportedTokenizerError, has_tokenizer, load_tokenizer
 
 Prompt = str | Sequence[int]
 """Text, or ids."""
@@ -249,5 +250,15 @@ def load(
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype, mesh=mesh)
     where = resolve_model(str(model), revision=revision, offline=offline, models_dir=models_dir)
     config, params = read_checkpoint(where)
-    tokenizer = load_tokenizer(where) if has_tokenizer(where) else None
-    return Model(config, Engine(config, params, chosen, owned=True), tokenizer)
+    return Model(config, Engine(config, params, chosen, owned=True), tokenizer_of(where))
+
+
+def tokenizer_of(directory: Path) -> Tokenizer | None:
+    """The tokenizer of a model's directory. None where it has none, or one of another kind: then prompts are ids."""
+    if not has_tokenizer(directory):
+        return None
+    try:
+        return load_tokenizer(directory)
+    except UnsupportedTokenizerError as error:
+        warnings.warn(f"{error}; the model is loaded without a tokenizer and takes ids", stacklevel=3)
+        return None
