@@ -94,7 +94,8 @@ def rounds(options: argparse.Namespace, folder: str, names: list[str], stack: Ex
                 answer = ask(processes[name], task, name, options)
                 if answer and i:
                     seconds[task].setdefault(name, []).append(answer["seconds"])
-                    found["ids"].setdefault(name, answer.get("ids", [])[:8])
+                    if "ids" in answer:
+                        found["ids"].setdefault(name, answer["ids"][:8])
         if machine is not None:
             found["bounds"].append(machine.ask("bounds", config=SIZES[options.size].as_dict(), n_prompt=options.prompt))
         print(f"round {i} of {options.rounds} done", file=sys.stderr)
@@ -201,11 +202,11 @@ def together(found: dict[str, Any]) -> list[str]:
 def identity(found: dict[str, Any]) -> list[str]:
     """Versions, what is missing, and whether all drew the same ids."""
     reference = found["ids"].get(found["first"], [])
-    different = [n for n, ids in found["ids"].items() if ids != reference[: len(ids)]]
+    different = [n for n, ids in found["ids"].items() if ids[: len(reference)] != reference[: len(ids)]]
     versions = sorted(
         {f"{load.get('backend', '')} {load['version']}".strip() for load in found["loads"].values()} - {""}
     )
-    lines = [f"Drew other first ids than {found['first']}: {', '.join(different) or 'none'}."]
+    lines = [f"Drew other first ids than {found['first']}: {', '.join(different) or 'none'}."] if reference else []
     lines.append(f"Versions: {', '.join(versions)}.")
     if found["not_installed"]:
         lines.append(f"Not installed: {', '.join(found['not_installed'])}.")
