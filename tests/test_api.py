@@ -226,15 +226,14 @@ def test_many_texts_leave_nothing_behind(model):
             model.generate([1, 2], max_new_tokens=2, temperature=0.9, seed=i, ignore_eos=True)
         gc.collect()
 
-    write(20)
     tracemalloc.start()
-    write(20)
+    write(300)  # NumPy keeps small blocks for reuse: they are all there after some hundred texts
     before, _ = tracemalloc.get_traced_memory()
-    write(100)
+    write(300)
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert after - before < 10_000  # less than 100 bytes for each
+    assert after - before < 10_000  # 33 bytes for each
 
 
 def test_a_model_with_a_tokenizer_of_another_kind_loads_and_takes_ids(tmp_path):
