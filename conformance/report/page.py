@@ -13,7 +13,7 @@ from arrayformer.conformance.session import Run
 from arrayformer.core.errors import InputError
 
 MARKS = {
-    "passed": "✓", "failed": "✗", "error": "!", "timeout": "⧖", "skipped": "–", "xfailed": "×", "xpassed": "?",
+    "passed": "✓", "failed": "✗", "error": "!", "timeout": "∞", "skipped": "–", "xfailed": "×", "xpassed": "?",
 }  # fmt: skip
 
 
