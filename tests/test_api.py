@@ -227,13 +227,14 @@ def test_many_texts_leave_nothing_behind(model):
         gc.collect()
 
     tracemalloc.start()
-    write(300)  # NumPy keeps small blocks for reuse: they are all there after some hundred texts
+    write(200)
     before, _ = tracemalloc.get_traced_memory()
-    write(300)
+    write(1000)
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert after - before < 10_000  # 33 bytes for each
+    # NumPy keeps some tens of kilobytes of small blocks for reuse. One array kept for each text would be more.
+    assert after - before < 100_000
 
 
 def test_a_model_with_a_tokenizer_of_another_kind_loads_and_takes_ids(tmp_path):
