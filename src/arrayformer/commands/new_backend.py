@@ -77,7 +77,7 @@ class TestConformance(ConformanceSuite):
 README = """\
 # arrayformer-{dashed}
 
-{name} as a backend of [arrayformer](https://pypi.org/project/arrayformer/).
+{name} as a backend of arrayformer.
 
 ```
 pip install -e '.[test]'
