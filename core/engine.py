@@ -183,7 +183,7 @@ class Context:
             name = self.engine.backend.name
             raise BackendError(
                 f"backend {name!r} returned an array of shape {got}, expected {wanted}\n"
-                f"  this is a fault of the backend; run: arrayformer conformance {name}"
+                f"  this is a fault of the backend; run: arrayformer conformance --backend {name}"
             )
 
     def _advance(
