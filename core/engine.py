@@ -154,8 +154,9 @@ class Context:
             return [put(o, xp.take(n, source, axis=0), target) for o, n in zip(old, new, strict=True)]
 
         self.cache = self.cache._replace(k=moved(self.cache.k, other.cache.k), v=moved(self.cache.v, other.cache.v))
-        for row, place in zip(rows, at, strict=True):
-            self.lengths[place] = other.lengths[row]
+        lengths = [other.lengths[row] for row in rows]  # all before the first is changed: `other` may be this context
+        for length, place in zip(lengths, at, strict=True):
+            self.lengths[place] = length
         return self
 
     def truncate(self, row: int, length: int) -> None:
