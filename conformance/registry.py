@@ -21,7 +21,19 @@ LEVELS = (
     "default model and generation",
     "resources",
 )
-MODULES = ("contract", "functions", "operations", "numerics", "state", "generation", "resources")
+MODULES = (
+    "contract",
+    "functions",
+    "semantics",
+    "rows",
+    "products",
+    "indexing",
+    "numerics",
+    "cached",
+    "contexts",
+    "generation",
+    "resources",
+)
 
 CaseFunction = Callable[..., None]
 
