@@ -6,6 +6,7 @@ that supplies the missing function (`register_namespace`).
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import array_api_compat
@@ -80,11 +81,17 @@ class Namespace(Protocol):
 
 
 _namespaces: dict[type, Namespace] = {}
+_devices: dict[type, Callable[[Array], Any]] = {}
 
 
-def register_namespace(array_type: type, namespace: Namespace) -> None:
-    """Use `namespace` for arrays of `array_type`. A function that a library lacks is supplied there."""
+def register_namespace(array_type: type, namespace: Namespace, device: Callable[[Array], Any] | None = None) -> None:
+    """Use `namespace` for arrays of `array_type`. A function that a library lacks is supplied there.
+
+    device  where an array lies, where the library's arrays have no attribute `device`
+    """
     _namespaces[array_type] = namespace
+    if device is not None:
+        _devices[array_type] = device
 
 
 def array_namespace(x: Array) -> Namespace:
@@ -100,7 +107,8 @@ def array_namespace(x: Array) -> Namespace:
 
 def device(x: Array) -> Any:
     """Where `x` lies, in its own library's terms."""
-    return array_api_compat.device(x)
+    registered = _devices.get(type(x))
+    return array_api_compat.device(x) if registered is None else registered(x)
 
 
 def functions() -> list[str]:

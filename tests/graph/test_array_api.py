@@ -110,9 +110,11 @@ def test_a_registered_namespace_supplies_what_a_library_lacks() -> None:
         def __getattr__(self, name: str) -> Any:
             return (lambda x: "ours") if name == "tanh" else getattr(compat, name)
 
-    array_api.register_namespace(Lacking, Shim())
+    array_api.register_namespace(Lacking, Shim(), device=lambda x: "nowhere")
 
     assert array_api.array_namespace(np.ones(2).view(Lacking)).tanh(1) == "ours"
+    assert array_api.device(np.ones(2).view(Lacking)) == "nowhere"
+    assert array_api.device(np.ones(2)) == "cpu"
 
 
 @pytest.mark.parametrize("module", ["ops", "model", "cache", "sampling", "bind", "checks"])
