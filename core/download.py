@@ -2,7 +2,8 @@
 
 huggingface_hub does the transport: cache, repeated attempts, redirects, tokens, proxies. It compares sizes only, so a
 flipped bit would pass. Here a branch is turned into a commit first, and what arrives has to have the SHA-256 (large
-files) or the git hash (small files) that the hub lists for it at that commit.
+files) or the git hash (small files) that the hub lists for it at that commit. `download_limits` bounds what the hub may
+do meanwhile, `download_resume` goes on with large files that an earlier attempt left unfinished.
 """
 
 import os
@@ -24,6 +25,7 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 from arrayformer.core.checkpoint.files import shown
 from arrayformer.core.checkpoint.shard_index import INDEX, WEIGHTS
 from arrayformer.core.download_errors import explained, is_unreachable
+from arrayformer.core.download_limits import limits
 from arrayformer.core.download_record import (
     check_record,
     digest,
@@ -33,6 +35,7 @@ from arrayformer.core.download_record import (
     snapshot,
     write_record,
 )
+from arrayformer.core.download_resume import fetch_blob, left_over
 from arrayformer.core.errors import DownloadError
 
 # Besides the weights. A tokenizer comes as vocab.json and merges.txt, or as tokenizer.json.
@@ -43,6 +46,7 @@ _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_FILE = 1 << 40
+_MAX_LISTING = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,10 @@ def fetch_snapshot(hub_id: str, revision: str | None) -> Path:
     _warn_of_plain_http()
     with explained(_named(hub_id, revision)):
         try:
-            info = huggingface_hub.HfApi().model_info(
-                hub_id, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
-            )
+            with limits(_MAX_LISTING):
+                info = huggingface_hub.HfApi().model_info(
+                    hub_id, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+                )
         except Exception as error:
             seen = last_seen(hub_id, revision)
             if seen is None or not has_record(hub_id, seen) or not is_unreachable(error):
@@ -147,7 +152,7 @@ def _listed(hub_id: str, sibling: Any) -> _Listed:
 
 
 def _check_space(hub_id: str, commit: str, files: list[_Listed]) -> None:
-    needed = sum(file.size for file in files if not (snapshot(hub_id, commit) / file.name).exists())
+    needed = sum(_space(hub_id, file) for file in files if not (snapshot(hub_id, commit) / file.name).exists())
     place = repository(hub_id)
     while not place.exists():
         place = place.parent
@@ -157,6 +162,13 @@ def _check_space(hub_id: str, commit: str, files: list[_Listed]) -> None:
             f"{hub_id}: needs {needed / 1e6:.0f} MB in {constants.HF_HUB_CACHE}, where {free / 1e6:.0f} MB are free; "
             "make room, or set HF_HOME to another place"
         )
+
+
+def _space(hub_id: str, file: _Listed) -> int:
+    """Bytes that fetching a file takes at most. What an earlier attempt left is copied, then deleted, then added to."""
+    old = left_over(repository(hub_id) / "blobs" / file.digest, file.size)
+    left = old[0][0] if old else 0
+    return max(left, file.size - left)
 
 
 @contextmanager
@@ -179,20 +191,28 @@ def _fetch(hub_id: str, commit: str, file: _Listed) -> None:
             return
         warnings.warn(f"{path}: damaged since it was fetched; fetching it again", stacklevel=2)
         _remove(path)
-    url = huggingface_hub.hf_hub_url(hub_id, file.name, revision=commit)
-    etag = huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT).etag
-    if etag != file.digest:  # the library makes a path of it
-        raise DownloadError(
-            f"{hub_id}: {file.name} is listed with digest {file.digest}, but offered with {shown(repr(etag), 100)}; "
-            "try again, the repository may just have changed"
-        )
-    huggingface_hub.hf_hub_download(hub_id, file.name, revision=commit)
-    if (got := digest(path, file.digest)) != file.digest:
+    _check_offer(hub_id, commit, file)
+    large = len(file.digest) == 64
+    verified = large and fetch_blob(hub_id, file.name, commit, file.size, file.digest)
+    with limits(file.size):  # a small file is fetched here, a large one only gets its link
+        huggingface_hub.hf_hub_download(hub_id, file.name, revision=commit)
+    if not verified and (got := digest(path, file.digest)) != file.digest:
         size = path.stat().st_size
         _remove(path)
         raise DownloadError(
             f"{hub_id}: {file.name} arrived damaged, {size} of {file.size} bytes, digest {got} instead of "
             f"{file.digest}; it is deleted; try again"
+        )
+
+
+def _check_offer(hub_id: str, commit: str, file: _Listed) -> None:
+    url = huggingface_hub.hf_hub_url(hub_id, file.name, revision=commit)
+    with limits(file.size):
+        etag = huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT).etag
+    if etag != file.digest:  # the library makes a path of it
+        raise DownloadError(
+            f"{hub_id}: {file.name} is listed with digest {file.digest}, but offered with {shown(repr(etag), 100)}; "
+            "try again, the repository may just have changed"
         )
 
 

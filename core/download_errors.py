@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from huggingface_hub import constants
 
 from arrayformer.core.checkpoint.files import shown
+from arrayformer.core.download_limits import BeyondLimitsError
 from arrayformer.core.errors import DownloadError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 # Parts of the names of the errors that HTTP libraries raise where no answer came.
 _UNREACHED = ("ConnectError", "ConnectionError", "Timeout", "OfflineMode", "NetworkError", "ReadError", "gaierror")
@@ -53,6 +54,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _explain(error: BaseException) -> str | None:
     causes = list(_causes(error))
     for cause in causes:
+        if isinstance(cause, BeyondLimitsError):
+            return str(cause)
         if (status := _status(cause)) is not None:
             return _explain_status(status, cause)
     for cause in causes:
@@ -60,11 +63,12 @@ def _explain(error: BaseException) -> str | None:
             what = "is full" if cause.errno in _FULL else f"cannot be written ({cause.strerror})"
             return f"the disk of the cache {constants.HF_HUB_CACHE} {what}; make room, or set HF_HOME to another place"
     if any("Consistency check failed" in str(cause) for cause in causes):
-        return f"the transfer ended early: {shown(error)}; try again"
+        return f"the transfer ended early: {shown(error)}; try again, what has arrived is kept"
     if any(_is_named(cause, ("TooManyRedirects",)) for cause in causes):
         return f"{constants.ENDPOINT} redirects in circles"
     if any(_is_named(cause, _BROKEN_OFF) for cause in causes):
-        return f"the connection to {constants.ENDPOINT} broke off: {shown(causes[-1])}; try again"
+        what = f"the connection to {constants.ENDPOINT} broke off: {shown(causes[-1])}"
+        return f"{what}; try again, what has arrived is kept"
     if any(_is_named(cause, _UNREACHED) for cause in causes):
         return f"{constants.ENDPOINT} cannot be reached: {shown(causes[-1])}; check the network, or pass --offline"
     if any(_is_named(cause, _NO_HTTP) for cause in causes):

@@ -28,6 +28,8 @@ class Fault:
     change  what is sent instead of the body
     headers what is sent besides, or instead
     stall   wait for so many seconds in the middle of the body
+    crawl   send the body byte by byte, one in so many seconds
+    endless go on sending after the body, without having said how much comes
     times   how often it goes wrong
     """
 
@@ -37,6 +39,8 @@ class Fault:
     change: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     stall: float = 0.0
+    crawl: float = 0.0
+    endless: bool = False
     times: int = 1_000_000
 
 
@@ -142,7 +146,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, body: bytes, headers: dict[str, str], fault: Fault | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        length = {} if fault and fault.endless else {"Content-Length": str(len(body))}
+        for name, value in (length | headers).items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
@@ -152,6 +157,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send(body[: len(body) // 2])
             threading.Event().wait(fault.stall)
             self.send(body[len(body) // 2 :])
+        elif fault and fault.crawl:
+            for byte in body:
+                if self.close_connection:
+                    break
+                self.send(bytes([byte]))
+                threading.Event().wait(fault.crawl)
+        elif fault and fault.endless:
+            while not self.close_connection:
+                self.send(body)
         else:
             self.send(body[:sent])
         if sent < len(body):

@@ -8,15 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
-from tests.checkpoint.hub_server import COMMIT, OTHER, Fault, Hub, serving
+from tests.checkpoint.hub_server import COMMIT, OTHER, Fault, Hub, serving, sha256
 from tests.checkpoint.model_files import CONFIG, named, safetensors
 
+from arrayformer.core import download_limits, download_resume
 from arrayformer.core.checkpoint import read_checkpoint
+from arrayformer.core.download_limits import BeyondLimitsError
 from arrayformer.core.errors import DownloadError, InputError, ModelFileError
 from arrayformer.core.hub import resolve_model
 
@@ -182,7 +186,7 @@ HTML = b"<html>Sign in to the network</html>"
 FOREVER = {
     "H-01 cut at 50 % always": (Fault("get", cut=0.5), "broke off|ended early"),
     "H-02 short": (Fault("get", change=lambda c: c[:-100]), "ended early|of .* bytes"),
-    "H-03 long": (Fault("get", change=lambda c: c + b"x" * 100), "ended early|of .* bytes"),
+    "H-03 long": (Fault("get", change=lambda c: c + b"x" * 100), "more than the 7250 bytes it announced"),
     "H-04 flipped bit": (Fault("get", change=flipped), "model.safetensors arrived damaged.*it is deleted"),
     "H-06 another etag": (Fault("head", headers={"X-Linked-Etag": '"' + "0" * 64 + '"'}), "is listed with digest"),
     "H-08 api 401": (Fault("api", 401), r"no such repository, or it is private \(401\).*HF_TOKEN"),
@@ -205,6 +209,11 @@ FOREVER = {
     "H-11 login page for a file": (Fault("get", change=lambda c: HTML.ljust(len(c))), "arrived damaged"),
     "H-15 etag is a path": (Fault("head", headers={"X-Linked-Etag": '"../../../../x"'}), r"offered with '\.\./"),
     "H-21 stalls": (Fault("api", change=b"{", headers={"Content-Length": "100"}), "broke off|cannot be reached"),
+    "H-21 crawls": (Fault("get", crawl=0.02), r"the hub sent \d+ bytes in \d+ seconds: stalled; try again, .* is kept"),
+    "H-03 endless": (Fault("get", endless=True), "sends more than the [0-9]+ bytes it announced"),
+    "H-03 endless listing": (Fault("api", change=b"[" * (9 << 20)), "sends more than the 8388608 bytes"),
+    "H-08 wait a year": (Fault("get", 429, headers={"Retry-After": "31536000"}), "try again in 31536000 seconds"),
+    "H-08 wait a year, newly said": (Fault("get", 429, headers={"RateLimit": '"api";r=0;t=31536000'}), "in 31536000 s"),
 }  # fmt: skip
 
 
@@ -212,6 +221,7 @@ FOREVER = {
 def test_a_lasting_fault_is_one_clear_error_and_leaves_no_weights(
     hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, message: str
 ) -> None:
+    monkeypatch.setattr(download_limits, "WINDOW", 0.5)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.fault = fault
 
@@ -222,9 +232,10 @@ def test_a_lasting_fault_is_one_clear_error_and_leaves_no_weights(
     assert "hf_secret" not in str(raised.value)
     assert str(raised.value).isprintable()
     assert not list(cache.rglob("model.safetensors"))
-    assert not [name for name in blobs(cache) if len(name) != 40]
+    assert not [name for name in blobs(cache) if len(name) == 64]
     hub.fault = None
     assert read_checkpoint(resolve_model("owner/tiny"))[0].n_layer == 2
+    assert not list(cache.rglob("*.incomplete"))
 
 
 LISTINGS = {
@@ -368,11 +379,11 @@ def start(hub: Hub, home: Any, code: Any = FETCH) -> Any:
     )
 
 
-def wait_for_the_weights(hub: Hub) -> None:
+def wait_until(ready: Any) -> None:
     deadline = time.monotonic() + 60
-    while not any(r.startswith("GET") and "model.safetensors" in r for r in hub.requests):
-        assert time.monotonic() < deadline, hub.requests
-        time.sleep(0.05)
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_two_processes_at_once_both_end_with_the_whole_file_and_draw_no_bar_into_a_pipe(
@@ -391,29 +402,109 @@ def test_two_processes_at_once_both_end_with_the_whole_file_and_draw_no_bar_into
     assert (paths.pop() / "model.safetensors").read_bytes() == WEIGHTS
 
 
-def test_a_process_killed_in_the_middle_leaves_nothing_that_looks_whole(hub: Hub, tmp_path: Path) -> None:
+SMALL_CHUNKS = "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 10_000; "
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_process_ended_in_the_middle_leaves_nothing_that_looks_whole_and_the_next_goes_on(
+    hub: Hub, tmp_path: Path, number: int
+) -> None:
+    hub.files["model.safetensors"] = weights = bytes(range(256)) * 400
     hub.fault = Fault("get", stall=30)
-    process = start(hub, tmp_path)
-    wait_for_the_weights(hub)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    hub.fault = None
-
-    assert not list(tmp_path.rglob("model.safetensors"))
-    out, err = start(hub, tmp_path).communicate(timeout=120)
-    assert (Path(out.strip()) / "model.safetensors").read_bytes() == WEIGHTS, err
-
-
-def test_ctrl_c_in_the_middle_leaves_no_part_of_a_file(hub: Hub, tmp_path: Path) -> None:
-    hub.fault = Fault("get", stall=30)
-    process = start(hub, tmp_path)
-    wait_for_the_weights(hub)
-    process.send_signal(signal.SIGINT)
+    process = start(hub, tmp_path, SMALL_CHUNKS + FETCH)
+    wait_until(lambda: any(path.stat().st_size for path in tmp_path.rglob("*.incomplete")))
+    process.send_signal(number)
     process.communicate(timeout=60)
+    hub.fault = None
 
     assert process.returncode != 0
     assert not list(tmp_path.rglob("model.safetensors"))
+    [part] = tmp_path.rglob("*.incomplete")
+    asked = f"bytes={part.stat().st_size}-"
+    out, err = start(hub, tmp_path).communicate(timeout=120)
+    assert (Path(out.strip()) / "model.safetensors").read_bytes() == weights, err
+    assert [request.split()[-1] for request in hub.requests if "bytes=" in request] == [asked]
     assert not list(tmp_path.rglob("*.incomplete"))
+
+
+def leave(cache: Path, content: bytes, name: str = "0123abcd") -> Path:
+    """What an earlier attempt left."""
+    part = cache / "models--owner--tiny" / "blobs" / f"{sha256(WEIGHTS)}.{name}.incomplete"
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(content)
+    return part
+
+
+LEFT = {
+    "nothing": (b"", ["-"]),
+    "half": (WEIGHTS[:3000], ["bytes=3000-"]),
+    "all": (WEIGHTS, []),
+    "damaged": (b"x" * 3000, ["bytes=3000-", "-"]),
+    "damaged, whole": (b"x" * len(WEIGHTS), ["-"]),
+    "too much": (WEIGHTS + b"x", ["bytes=10-"]),
+}
+
+
+@pytest.mark.parametrize(("content", "asked"), LEFT.values(), ids=LEFT)
+def test_what_an_earlier_attempt_left_is_gone_on_with_unless_it_is_wrong(
+    hub: Hub, cache: Path, content: bytes, asked: list[str]
+) -> None:
+    leave(cache, content)
+    leave(cache, content[:10], "89abcdef")
+
+    path = resolve_model("owner/tiny") / "model.safetensors"
+
+    gets = [request for request in hub.requests if request.startswith("GET /owner") and "model.safetensors" in request]
+    assert path.read_bytes() == WEIGHTS
+    assert ["-" if "bytes=" not in request else request.split()[-1] for request in gets] == asked
+    assert not list(cache.rglob("*.incomplete"))
+
+
+def test_a_part_that_another_process_takes_over_costs_only_the_transfer(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = download_resume._put
+    stolen: list[Path] = []
+
+    def steal(part: Path, blob: Path) -> bool:
+        if not stolen:
+            stolen.append(part)
+            part.unlink()
+        return put(part, blob)
+
+    monkeypatch.setattr(download_resume, "_put", steal)
+
+    assert (resolve_model("owner/tiny") / "model.safetensors").read_bytes() == WEIGHTS
+    assert stolen
+
+
+def test_a_hub_with_https_may_not_lead_away_from_it(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "huggingface_hub.constants.ENDPOINT", "https://hub.invalid"
+    )  # as if `hub` were led to from there
+
+    with (
+        pytest.raises(BeyondLimitsError, match=r"https://hub\.invalid redirects to http://127.*, which is not https"),
+        download_limits.limits(100),
+    ):
+        huggingface_hub.get_session().get(hub.endpoint)
+
+    assert hub.requests == []
+
+
+def test_limits_end_with_their_block_and_bind_no_other_thread(hub: Hub) -> None:
+    answers: list[int] = []
+    url = f"{hub.endpoint}/api/models/owner/tiny"
+    ask = lambda: answers.append(len(huggingface_hub.get_session().get(url).content))  # noqa: E731
+    with download_limits.limits(1):
+        with pytest.raises(BeyondLimitsError):
+            ask()
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+    ask()
+
+    assert len(answers) == 2
 
 
 # Names.

@@ -229,7 +229,7 @@ class PaddedBatches(Batches):
 
 @pytest.mark.parametrize("machine", [Contexts, PaddedContexts, Batches, PaddedBatches])
 def test_no_order_of_steps_confuses_the_cache(machine: type[RuleBasedStateMachine]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=25, stateful_step_count=25, derandomize=True, deadline=None, database=None,
