@@ -23,13 +23,31 @@ from arrayformer.core.sampling import Draw, Picked, Plan, pick
 
 def run(
     params: Params, cache: Cache, ids: Array, only: Array | None, draw: Draw | None, *,
-    config: GPT2Config, ops: Ops, plan: Plan | None, tap: Tap = untouched,
+    config: GPT2Config, backend: Backend, ops: Ops, plan: Plan | None, tap: Tap = untouched,
 ) -> tuple[Array | Picked, Cache]:  # fmt: skip
-    """One step, as it is compiled: read `ids`, and draw from the logits where there is a plan to."""
+    """One step, as it is compiled: read `ids`, and draw from the logits where there is a plan to.
+
+    Raises BackendError for logits of a wrong dtype or shape, before anything is drawn from them.
+    """
     logits, cache = gpt2(
         ids, **params, n_head=config.n_head, scales=config.scales(), cache=cache, only=only, ops=ops, tap=tap
     )
+    check_logits(logits, (*(ids if only is None else only).shape, config.n_vocab), backend)
     return (logits if plan is None or draw is None else pick(logits, draw, plan, ops)), cache
+
+
+def check_logits(logits: Array, shape: tuple[int, ...], backend: Backend) -> None:
+    """Raises BackendError unless `logits` have this shape, and float32 (float64 where the weights do).
+
+    Only what the array says of itself is looked at: nothing waits for the device, and a compiler does it once.
+    """
+    dtype = "float64" if backend.dtype == "float64" else "float32"
+    if logits.dtype != backend.native(dtype) or tuple(logits.shape) != shape:
+        came = f"logits of dtype {logits.dtype} and shape {tuple(logits.shape)}"
+        raise BackendError(
+            f"backend {backend.name!r} returned {came}; expected {dtype} and {shape}\n"
+            f"  this is a fault of the backend; run: arrayformer conformance --backend {backend.name}"
+        )
 
 
 @contextmanager
@@ -62,7 +80,7 @@ class Engine:
     def step(self, plan: Plan | None) -> Callable[..., Any]:
         """`run` for this model, compiled once for each plan."""
         if plan not in self._compiled:
-            function = partial(run, config=self.config, ops=self.ops, plan=plan)
+            function = partial(run, config=self.config, backend=self.backend, ops=self.ops, plan=plan)
             self._compiled[plan] = self.backend.compile(function, donate=(1,))
         return self._compiled[plan]
 
@@ -200,7 +218,7 @@ class Context:
         cache = self.cache._replace(length=backend.asarray(np.array(self.lengths)))
         places = None if only is None else backend.asarray(only)
         step = engine.step(plan) if tap is None else partial(
-            run, config=engine.config, ops=engine.ops, plan=plan, tap=tap
+            run, config=engine.config, backend=backend, ops=engine.ops, plan=plan, tap=tap
         )  # fmt: skip
         with engine.turn, enough_memory(f"a step of {len(rows)} rows of {longest} ids"):
             result, self.cache = step(engine.params, cache, backend.asarray(padded), places, draw)
