@@ -95,19 +95,19 @@ class Truth:
         return far.size / max(unit, 4 * least), far
 
 
-def truth(ref: Reference, ids: Sequence[int]) -> Truth:
-    """The oracle's and the honest run's tensors for one row of ids."""
+def truth(ref: Reference, *rows: Sequence[int]) -> Truth:
+    """The oracle's and the honest run's tensors for rows of ids of one length."""
     exact, honest = Taps(), Taps()
-    ref.exact([list(ids)], exact)
-    run(ref.config, ref.params32, [list(ids)], emulation(ref.precision), honest)
+    ref.exact(rows, exact)
+    run(ref.config, ref.params32, rows, emulation(ref.precision), honest)
     return Truth(exact.seen, honest.seen, ref.precision)
 
 
 def tapped(
-    lab: Lab, name: str, ids: Sequence[int], *, overrides: bool, compiled: bool, only: str = "",
+    lab: Lab, name: str, *rows: Sequence[int], overrides: bool, compiled: bool, only: str = "",
     look: Callable[[str, Any], None] = lambda _tap, _x: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What the taps see on the backend, on the host.
+    """What the taps see on the backend, on the host, for rows of ids of one length.
 
     only  with this one of the backend's own functions
     look  is shown each tensor on the device
@@ -128,7 +128,7 @@ def tapped(
         return taps.seen
 
     params = backend.place(probe(name).params())
-    seen = (backend.compile(whole) if compiled else whole)(params, lab.put(np.array([list(ids)], dtype=np.int64)))
+    seen = (backend.compile(whole) if compiled else whole)(params, lab.put(np.array(rows, dtype=np.int64)))
     found = {}
     for tap, x in seen.items():
         device, host = (x, backend.to_numpy(x)) if compiled else x

@@ -51,6 +51,7 @@ class Lab:
         self.target: Target | None = None
         self.overrides = overrides or {}
         self.result = Result("", 0, "")
+        self.counted: tuple[Any, Engine] | None = None
         self._engines: dict[str, Engine] = {}
         self._forwards: dict[Any, Callable[..., Any]] = {}
         self._placed: dict[str, Any] = {}
@@ -136,20 +137,29 @@ class Lab:
         return Engine(probe(name).config, probe(name).params(), backend or self.backend)
 
     def forward(
-        self, name: str, ids: Any, *, compiled: bool = True, overrides: bool = True, tap: ops.Tap = ops.untouched
-    ) -> Any:
+        self, name: str, ids: Any, *, params: Any = None, compiled: bool = True, overrides: bool = True,
+        tap: ops.Tap = ops.untouched,
+    ) -> Any:  # fmt: skip
         """Logits of the graph without a cache, on the device.
 
         ids        [batch, seq] or [seq]
+        params     weights on the device in the place of the probe's own
         compiled   through `Backend.compile`, as far as nobody taps
         overrides  with the backend's own functions
+
+        Models of one size share a program: each costs a compilation.
         """
-        if name not in self._placed:
-            self._placed[name] = self.backend.place(probe(name).params())
+        if params is None:
+            if name not in self._placed:
+                self._placed[name] = self.backend.place(probe(name).params())
+            params = self._placed[name]
         whole = self.graph(name, overrides=overrides, tap=tap)
         if compiled and tap is ops.untouched:
-            whole = self._forwards.setdefault((name, overrides), self.backend.compile(whole))
-        return whole(self._placed[name], self.put(np.asarray(ids, dtype=np.int64)))
+            kind = (probe(name).config, overrides)
+            if kind not in self._forwards:
+                self._forwards[kind] = self.backend.compile(whole)
+            whole = self._forwards[kind]
+        return whole(params, self.put(np.asarray(ids, dtype=np.int64)))
 
     def graph(self, name: str, *, overrides: bool = True, tap: ops.Tap = ops.untouched) -> Callable[..., Any]:
         """(weights on the device, ids) -> logits, for a model of the sizes of a probe."""

@@ -184,8 +184,8 @@ CALLED = sorted(CHECKS.keys() & {*array_api.functions(), "operators"})
 def function(lab: Lab, name: str) -> None:
     """A function of the standard gives the right values.
 
-    Exact where it can be, else within a few unit roundoffs, for several lengths; NaN and infinities stand where
-    NumPy has them; the dtype is kept.
+    Exact where it can be, else within a few unit roundoffs, for several lengths (one, where each is compiled); NaN and
+    infinities stand where NumPy has them; the dtype is kept.
     """
     several(
         lab,
@@ -193,7 +193,7 @@ def function(lab: Lab, name: str) -> None:
         [
             (check, check.inputs(n), n)
             for check in CHECKS[name]
-            for n in (SIZES[1::2] if lab.backend.compiles else SIZES)
+            for n in (SIZES[-1:] if lab.backend.compiles else SIZES)
         ],
     )
 

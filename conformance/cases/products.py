@@ -137,8 +137,10 @@ def attention(lab: Lab) -> None:
     Against float64, in units of a NumPy float32 run. What lies behind the last position is poisoned.
     """
     trials: list[Trial] = []
+    special = {"scale": 0.1, "upcast": True}
     for seed, (kind, shape) in enumerate(SHAPES):
-        choices: tuple[dict[str, Any], ...] = ({}, {"scale": 0.1, "upcast": True}) if seed in (1, 5) else ({},)
+        choices: tuple[dict[str, Any], ...] = ({}, special) if seed in (1, 5) else ({},)
+        choices = choices[-1:] if lab.backend.compiles else choices
         trials += [attend(lab, seed, kind, shape, how) for how in choices]
     lab.try_all(trials)
 
