@@ -4,10 +4,16 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from arrayformer.core.checks import shown, whole
 from arrayformer.core.errors import ConfigError
 
 # Hugging Face's name -> the function in ops.py
 ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_erf", "relu": "relu", "silu": "silu"}
+
+SWITCHES = (
+    "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "tie_word_embeddings",
+)  # fmt: skip
+"""The fields that are true or false."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class GPT2Config:
     scale_attn_by_inverse_layer_idx  whether scores of block i are divided by i + 1 too
     reorder_and_upcast_attn          whether scores are computed in float32 whatever the dtype
     tie_word_embeddings              whether the head is wte
-    eos_token_id                     the id generation stops at
+    eos_token_id                     the id generation stops at, or several
 
     Raises ConfigError for sizes that do not fit together and values that no GPT-2 has.
     """
@@ -40,19 +46,33 @@ class GPT2Config:
     scale_attn_by_inverse_layer_idx: bool = False
     reorder_and_upcast_attn: bool = False
     tie_word_embeddings: bool = True
-    eos_token_id: int | None = None
+    eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer"):
+        for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer", "n_inner"):
             size = getattr(self, name)
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ConfigError(f"{name} is {size!r}; it must be an integer of 1 or more")
+            if not (name == "n_inner" and size is None) and (type(size) is not int or size < 1):
+                raise ConfigError(f"{name} is {shown(size)}; it must be an integer of 1 or more")
         if self.n_embd % self.n_head:
             raise ConfigError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
-        if self.activation_function not in ACTIVATIONS:
+        if not isinstance(self.activation_function, str) or self.activation_function not in ACTIVATIONS:
             raise ConfigError(
-                f"activation_function {self.activation_function!r} is not one of {', '.join(ACTIVATIONS)}"
+                f"activation_function {shown(self.activation_function)} is not one of {', '.join(ACTIVATIONS)}"
             )
+        if type(self.layer_norm_epsilon) not in (int, float) or not 0 < self.layer_norm_epsilon < 1:
+            raise ConfigError(f"layer_norm_epsilon is {shown(self.layer_norm_epsilon)}; it must lie between 0 and 1")
+        for name in SWITCHES:
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"{name} is {shown(getattr(self, name))}; it must be true or false")
+        for id in self.eos_ids:
+            if whole(id) is None or not 0 <= id < self.n_vocab:
+                raise ConfigError(f"eos_token_id is {shown(id)}; the ids are 0 to {self.n_vocab - 1}")
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The ids that generation stops at."""
+        ids = self.eos_token_id
+        return () if ids is None else ids if isinstance(ids, tuple) else (ids,)
 
     @property
     def head_dim(self) -> int:

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,8 +164,33 @@ def test_without_a_tokenizer_a_model_takes_ids_alone():
 def test_a_tokenizer_of_another_model_is_refused(model):
     small = GPT2Config(n_vocab=100, n_ctx=16, n_embd=8, n_head=2, n_layer=1)
 
-    with pytest.raises(ModelFileError, match="257 ids and the model 100"):
+    with pytest.raises(ModelFileError, match="257 ids, but the config's n_vocab is 100 and wte has 100 rows"):
         Model(small, Engine(small, random_params(small), NumpyBackend()), model.tokenizer)
+
+
+def test_ids_that_only_the_model_has_are_written_as_the_replacement_character(model):
+    config = replace(CONFIG, n_vocab=300)
+    params = random_params(config, gain=0.0)
+    params["wte"][280] = 1.0
+    params["ln_f"]["b"][:] = 1.0
+
+    with pytest.warns(UserWarning, match="257 ids and the model 300: those from 257 on have no text"):
+        padded = Model(config, Engine(config, params, NumpyBackend()), model.tokenizer)
+    written = padded.generate("a", max_new_tokens=3)
+
+    assert (written.ids, written.text) == ([280] * 3, "\ufffd" * 3)
+    assert "".join(padded.stream("a", max_new_tokens=3)) == "\ufffd" * 3
+
+
+def test_the_prompt_that_is_wrong_is_named(model):
+    with pytest.raises(InputError, match=r"^prompt 2 of 3: id 999 at place 1"):
+        model.generate(["a", [1, 999], "b"])
+
+
+def test_several_ids_may_end_a_text(model):
+    config = replace(CONFIG, eos_token_id=(3, 5))
+
+    assert Model(config, model.engine, model.tokenizer).eos_ids() == {3, 5, 256}
 
 
 def test_memory_that_is_not_there_is_an_error_and_the_model_lives_on(model, monkeypatch):

@@ -18,6 +18,8 @@ from arrayformer.tokenizer.words import WordEncoder, split
 
 END_OF_TEXT = "<|endoftext|>"
 
+_NO_TOKEN = "\ufffd".encode()
+
 _SPACE = PRINTABLE[ord(" ")]
 
 MAX_BYTES = 256 << 20
@@ -108,9 +110,17 @@ class Tokenizer:
         """The bytes an id stands for: b" the"."""
         return self._bytes[self._check_id(id)]
 
-    def stream(self) -> StreamDecoder:
-        """A decoder that takes ids one at a time and gives out whole characters only."""
-        return StreamDecoder(self.token_bytes)
+    def stream(self, n_ids: int = 0) -> StreamDecoder:
+        """A decoder that takes ids one at a time and gives out whole characters only.
+
+        n_ids  how many ids the model has, where those are more than the tokenizer's (a vocabulary padded to a round
+               number): an id that only the model has is U+FFFD
+        """
+
+        def token_bytes(id: int) -> bytes:
+            return _NO_TOKEN if type(id) is int and self.n_vocab <= id < n_ids else self.token_bytes(id)
+
+        return StreamDecoder(token_bytes)
 
     def explain(self, text: str) -> Explanation:
         """Every stage from text to ids: pieces, bytes in the printable alphabet, merges in order, ids."""

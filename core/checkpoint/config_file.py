@@ -10,10 +10,11 @@ from typing import Any
 
 from arrayformer.core.checkpoint import strict_json
 from arrayformer.core.checkpoint.files import open_inside, shown
-from arrayformer.core.config import GPT2Config
+from arrayformer.core.config import SWITCHES, GPT2Config
 from arrayformer.core.errors import ConfigError
 
 MAX_JSON = 1 << 20
+MAX_ENDS = 1000
 
 # Each size under all its names, with the largest value that is not taken for a mistake.
 _SIZES = {
@@ -22,13 +23,6 @@ _SIZES = {
     "n_embd": (("n_embd", "hidden_size"), 1_000_000),
     "n_head": (("n_head", "num_attention_heads"), 1_000_000),
     "n_layer": (("n_layer", "num_hidden_layers"), 10_000),
-}
-
-_SWITCHES = {
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "reorder_and_upcast_attn": False,
-    "tie_word_embeddings": True,
 }
 
 # What these do to a model this graph does not do; with the listed values they do nothing.
@@ -76,17 +70,16 @@ def config_from_hf(keys: dict[str, Any], where: str) -> GPT2Config:
     _check_refused(keys, where)
     fields: dict[str, Any] = _sizes(keys, where)
     fields["n_inner"] = None if keys.get("n_inner") is None else _size(keys["n_inner"], "n_inner", 4_000_000, where)
-    for name, default in _SWITCHES.items():
-        fields[name] = _switch(keys.get(name, default), name, where)
+    fields |= {name: keys[name] for name in SWITCHES if name in keys}
     fields["activation_function"] = keys.get("activation_function", "gelu_new")
-    fields["layer_norm_epsilon"] = _epsilon(keys.get("layer_norm_epsilon", 1e-5), where)
+    fields["layer_norm_epsilon"] = keys.get("layer_norm_epsilon", 1e-5)
     for other, name in _LOOKALIKES.items():
         if other in keys and keys[other] != fields[name]:
             raise ConfigError(
                 f"{where}: {other} is {shown(repr(keys[other]), 60)}, but GPT-2's key is {name}, "
                 f"here {fields[name]!r}; write the one that is meant as {name} and remove {other}"
             )
-    fields["eos_token_id"] = _end_of_text(keys.get("eos_token_id", 50256), fields["n_vocab"], where)
+    fields["eos_token_id"] = end_of_text(keys.get("eos_token_id", 50256), fields["n_vocab"], where)
     return _build(fields, where)
 
 
@@ -100,7 +93,7 @@ def config_from_openai(keys: dict[str, Any], where: str) -> GPT2Config:
 def _build(fields: dict[str, Any], where: str) -> GPT2Config:
     try:
         return GPT2Config(**fields)
-    except (ConfigError, TypeError) as error:  # TypeError: an activation_function that is a list, say
+    except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
@@ -147,24 +140,13 @@ def _size(value: Any, name: str, most: int, where: str) -> int:
     return value
 
 
-def _switch(value: Any, name: str, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{where}: {name} is {shown(repr(value), 60)}; it must be true or false")
-    return value
-
-
-def _epsilon(value: Any, where: str) -> float:
-    if type(value) not in (int, float) or not 0 < value < 1:
-        raise ConfigError(f"{where}: layer_norm_epsilon is {shown(repr(value), 60)}; it must lie between 0 and 1")
-    return float(value)
-
-
-def _end_of_text(value: Any, n_vocab: int, where: str) -> int | None:
-    """One id, or None where generation does not end by itself."""
+def end_of_text(value: Any, n_vocab: int, where: str) -> int | tuple[int, ...] | None:
+    """One id, several, or None where generation does not end by itself. Raises ConfigError for anything else."""
     ids = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(type(id) is int and id >= 0 for id in ids):
-        raise ConfigError(f"{where}: eos_token_id is {shown(repr(value), 60)}; it must be an id, or null")
-    if len(ids) > 1:
-        warnings.warn(f"{where}: of eos_token_id {shown(ids, 60)} only {ids[0]} ends a text here", stacklevel=2)
+    if not all(type(id) is int and id >= 0 for id in ids) or len(ids) > MAX_ENDS:
+        raise ConfigError(
+            f"{where}: eos_token_id is {shown(repr(value), 60)}; it must be an id, a list of ids, or null"
+        )
     # Hugging Face writes its default, 50256, into configs of smaller vocabularies: such an id never comes.
-    return ids[0] if ids and ids[0] < n_vocab else None
+    found = tuple(id for id in ids if id < n_vocab)
+    return found if len(found) > 1 else found[0] if found else None

@@ -20,6 +20,8 @@ _KINDS = (
     (b"\x89HDF", "an HDF5 file (Keras); convert it to safetensors"),
     (b"\x1f\x8b", "gzip data; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "zstandard data; unpack it first"),
+    (b"\xfd7zXZ", "xz data; unpack it first"),
+    (b"BZh", "bzip2 data; unpack it first"),
 )
 
 
@@ -34,6 +36,8 @@ def kind_of(head: bytes) -> str | None:
     for magic, kind in _KINDS:
         if head.startswith(magic):
             return kind
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it first"
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return "an HTML or XML page, perhaps a login page or an error page saved in the file's place; download it again"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):

@@ -4,17 +4,19 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from arrayformer.core.checkpoint.config_file import read_config
 from arrayformer.core.checkpoint.files import open_inside, shown
+from arrayformer.core.checkpoint.generation_file import read_end_of_text
 from arrayformer.core.checkpoint.safetensors_file import read_table
 from arrayformer.core.checkpoint.shard_index import WEIGHTS, read_index
 from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, read_tensor
 from arrayformer.core.config import GPT2Config
-from arrayformer.core.errors import ConfigError, ModelFileError
+from arrayformer.core.errors import ConfigError, ModelFileError, TokenizerError
 from arrayformer.core.params import Params
 
 _PREFIX = "transformer."
@@ -34,16 +36,22 @@ def hf_name(path: str) -> str:
     return ".".join([*parts[:-1], _LEAF[parts[-1]]]) if parts[-1] in _LEAF else f"{path}.weight"
 
 
-def read_huggingface(directory: Path) -> tuple[GPT2Config, Params]:
+def read_huggingface(
+    directory: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False
+) -> tuple[GPT2Config, Params]:
     """The config and weights of a directory in Hugging Face's form."""
     config = read_config(directory)
+    if (end := read_end_of_text(directory, config.n_vocab)) is not None:
+        config = replace(config, eos_token_id=end)
     with ExitStack() as stack:
         named = _without_prefix(_open(directory, stack), directory)
         _check_depth(config, named, directory)
         head = _take_tied_head(config, named)
-        params = load_params(config, check_tensors(config, named, hf_name, directory))
+        _check_vocabulary(config, named, directory)
+        stored = check_tensors(config, named, hf_name, directory, ignore_extra)
+        params = load_params(config, stored, allow_nonfinite)
         if head is not None:
-            _check_equal(head, read_tensor(head), params["wte"])
+            _check_equal(head, read_tensor(head, allow_nonfinite=allow_nonfinite), params["wte"])
         return config, params
 
 
@@ -89,6 +97,26 @@ def _check_depth(config: GPT2Config, named: Mapping[str, Stored], directory: Pat
         )
 
 
+def _check_vocabulary(config: GPT2Config, named: Mapping[str, Stored], directory: Path) -> None:
+    """Raises ModelFileError with all three sizes of the vocabulary where config.json and wte disagree on it."""
+    wte, wanted = named.get("wte.weight"), (config.n_vocab, config.n_embd)
+    if wte is not None and len(wte.entry.shape) == 2 and wte.entry.shape[0] != config.n_vocab:
+        raise ModelFileError(
+            f"{wte.where}: the file has shape {list(wte.entry.shape)}, the config asks for {list(wanted)}: config.json "
+            f"says vocab_size {config.n_vocab}, wte has {wte.entry.shape[0]} rows and the tokenizer "
+            f"{_size_of_tokenizer(directory)}; take all three from one model"
+        )
+
+
+def _size_of_tokenizer(directory: Path) -> str:
+    from arrayformer.tokenizer import has_tokenizer, load_tokenizer
+
+    try:
+        return f"has {load_tokenizer(directory).n_vocab} ids" if has_tokenizer(directory) else "is not there"
+    except TokenizerError:
+        return "cannot be read"
+
+
 def _take_tied_head(config: GPT2Config, named: dict[str, Stored]) -> Stored | None:
     """Takes a tied head out of `named`: it stands in for an absent wte, or is given back to be compared with it."""
     if not config.tie_word_embeddings or _HEAD not in named:
@@ -101,7 +129,7 @@ def _take_tied_head(config: GPT2Config, named: dict[str, Stored]) -> Stored | No
 
 
 def _check_equal(tensor: Stored, head: np.ndarray, wte: np.ndarray) -> None:
-    if head.shape != wte.shape or not np.array_equal(head, wte):
+    if head.shape != wte.shape or not np.array_equal(head, wte, equal_nan=True):
         raise ModelFileError(
             f"{tensor.where}: differs from wte, while config.json ties the two; "
             'write "tie_word_embeddings": false into it where the head is meant to be its own'

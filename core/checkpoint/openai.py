@@ -23,7 +23,9 @@ def openai_name(path: str) -> str:
     return "model/" + re.sub(r"^blocks\.(\d+)", r"h\1", path).replace(".", "/")
 
 
-def read_openai(directory: Path) -> tuple[GPT2Config, Params]:
+def read_openai(
+    directory: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False
+) -> tuple[GPT2Config, Params]:
     """The config and weights of a directory in OpenAI's form. Every tensor's CRC is checked."""
     config = config_from_openai(read_json_object(directory, HPARAMS), str(directory / HPARAMS))
     stem = _stem(directory)
@@ -31,7 +33,8 @@ def read_openai(directory: Path) -> tuple[GPT2Config, Params]:
         index = read_bundle(stack.enter_context(open_inside(directory, f"{stem}.index")))
         file = stack.enter_context(open_inside(directory, f"{stem}.data-00000-of-00001"))
         named = {name: _stored(name, file, found) for name, found in index.items()}
-        return config, load_params(config, check_tensors(config, named, openai_name, directory))
+        stored = check_tensors(config, named, openai_name, directory, ignore_extra)
+        return config, load_params(config, stored, allow_nonfinite)
 
 
 def _stem(directory: Path) -> str:

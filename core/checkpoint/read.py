@@ -24,11 +24,16 @@ _FOREIGN = {
 }
 
 
-def read_checkpoint(path: Path) -> tuple[GPT2Config, Params]:
+def read_checkpoint(
+    path: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False
+) -> tuple[GPT2Config, Params]:
     """The config and weights in a model's directory.
 
-    path     a directory in Hugging Face's form (config.json and model.safetensors, or model.safetensors.index.json and
-             its shards) or in OpenAI's (hparams.json, checkpoint, model.ckpt.*)
+    path             a directory in Hugging Face's form (config.json and model.safetensors, or
+                     model.safetensors.index.json and its shards) or in OpenAI's (hparams.json, checkpoint,
+                     model.ckpt.*)
+    allow_nonfinite  whether weights may hold NaN or infinity, to look into a model that has gone wrong
+    ignore_extra     whether tensors that are no part of a GPT-2 may lie beside the weights
     returns  the config, and NumPy arrays nested as `params.shapes(config)` says: float32, or float16 where all weights
              are stored so. `lm_head` is there where the head is not tied to wte.
 
@@ -41,9 +46,9 @@ def read_checkpoint(path: Path) -> tuple[GPT2Config, Params]:
         raise ModelFileError(f"{path}: {what}")
     names = {entry.name for entry in path.iterdir()}
     if "config.json" in names and (WEIGHTS in names or INDEX in names):
-        return read_huggingface(path)
+        return read_huggingface(path, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra)
     if HPARAMS in names and "checkpoint" in names:
-        return read_openai(path)
+        return read_openai(path, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra)
     raise ModelFileError(f"{path}: {_what_is_missing(names)}")
 
 

@@ -55,7 +55,7 @@ def _header_size(file: ModelFile) -> int:
     if file.size < 8:
         what = "empty file (0 bytes)" if file.size == 0 else f"truncated: {file.size} bytes"
         raise ModelFileError(f"{file.path}: {what}; a safetensors file has 8 bytes of header length at least")
-    head = file.read(0, min(file.size, 64))
+    head = file.read(0, min(file.size, 512))
     size = int.from_bytes(head[:8], "little")
     if 0 < size <= min(file.size - 8, MAX_HEADER) and head[8:9] in (b"{", b" ", b"\n", b"\t", b"\r"):
         return size

@@ -114,7 +114,7 @@ def _hf_config(config: GPT2Config, dtype: str) -> dict[str, Any]:
         "n_positions": n_ctx,
         "n_ctx": n_ctx,
         **fields,
-        "bos_token_id": config.eos_token_id,
+        "bos_token_id": config.eos_ids[0] if config.eos_ids else None,
         "torch_dtype": dtype,
     }
 

@@ -1,6 +1,7 @@
 """Tensors of a file as NumPy arrays, and the nested params made of them."""
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,19 +41,24 @@ class Stored:
 
 
 def check_tensors(
-    config: GPT2Config, named: Mapping[str, Stored], name_of: Callable[[str], str], where: object
-) -> dict[str, Stored]:
+    config: GPT2Config, named: Mapping[str, Stored], name_of: Callable[[str], str], where: object,
+    ignore_extra: bool = False,
+) -> dict[str, Stored]:  # fmt: skip
     """The tensors by path in the params, where they are what `config` needs: no more, no less, in shape and dtype.
 
-    named    the tensors by their names in the file
-    name_of  such a name from a path: "blocks.0.ln_1.g" -> "h.0.ln_1.weight"
-    where    what the message of the ModelFileError begins with
+    named         the tensors by their names in the file
+    name_of       such a name from a path: "blocks.0.ln_1.g" -> "h.0.ln_1.weight"
+    where         what the message of the ModelFileError begins with
+    ignore_extra  whether more is no error, only a warning
     """
     need = {name_of(path): (path, shape) for path, shape in walk(shapes(config))}
     if missing := [name for name in need if name not in named]:
         raise ModelFileError(f"{where}: the weights lack {_listed(missing)}")
     if extra := [name for name in named if name not in need]:
-        raise ModelFileError(f"{where}: the weights hold what is no part of this GPT-2: {_listed(extra)}")
+        message = f"{where}: the weights hold what is no part of this GPT-2: {_listed(extra)}"
+        if not ignore_extra:
+            raise ModelFileError(f"{message}; --ignore-extra leaves them out")
+        warnings.warn(f"{message}, left out", stacklevel=2)
     for name, (_, shape) in need.items():
         entry = named[name].entry
         if entry.shape != shape:
@@ -69,18 +75,24 @@ def _listed(names: list[str]) -> str:
     return f"{len(names)} tensor{'s' if len(names) > 1 else ''}: {', '.join(map(shown, names[:10]))}{more}"
 
 
-def load_params(config: GPT2Config, stored: Mapping[str, Stored]) -> Params:
+def load_params(config: GPT2Config, stored: Mapping[str, Stored], allow_nonfinite: bool = False) -> Params:
     """Reads the weights of `config` from their places.
 
     float32 stays, float16 stays where all weights have it, bfloat16 becomes float32 (exactly: NumPy has no bfloat16).
-    Raises ModelFileError for values that are not finite, naming the first.
+    Raises ModelFileError for values that are not finite, naming the first, unless `allow_nonfinite`; and for more than
+    this machine's memory holds.
     """
     dtypes = {tensor.entry.dtype for tensor in stored.values()}
     where = stored["wte"].file.path
     if len(dtypes) > 1:
         warnings.warn(f"{where}: weights of {', '.join(sorted(dtypes))}; all become float32", stacklevel=2)
     wide = dtypes != {"F16"}
-    params: Params = map_params(lambda path, shape: read_tensor(stored[path], wide).reshape(shape), shapes(config))
+    _check_memory(sum(math.prod(tensor.entry.shape) for tensor in stored.values()) * (4 if wide else 2), where)
+
+    def read(path: str, shape: tuple[int, ...]) -> np.ndarray:
+        return read_tensor(stored[path], wide, allow_nonfinite).reshape(shape)
+
+    params: Params = map_params(read, shapes(config))
     if not any(_has_value(x) for path, x in walk(params) if not path.endswith((".g", ".b"))):
         warnings.warn(f"{where}: every weight is zero", stacklevel=2)
     for file in {tensor.file for tensor in stored.values()}:
@@ -88,12 +100,24 @@ def load_params(config: GPT2Config, stored: Mapping[str, Stored]) -> Params:
     return params
 
 
+def _check_memory(needed: int, where: object) -> None:
+    """A sparse file takes no room on the disk, and the system promises memory it has not: filling it would end us."""
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows refuses by itself what it has not
+        return
+    if needed > there:
+        raise ModelFileError(
+            f"{where}: the weights need {needed / 1e9:.1f} GB, this machine has {there / 1e9:.1f} GB of memory"
+        )
+
+
 def _has_value(x: np.ndarray) -> bool:
     flat = x.reshape(-1)
     return bool(flat[:4096].any() or flat.any())
 
 
-def read_tensor(tensor: Stored, wide: bool = True) -> np.ndarray:
+def read_tensor(tensor: Stored, wide: bool = True, allow_nonfinite: bool = False) -> np.ndarray:
     """The values of one tensor, float32; float16 where it is stored so and not `wide`.
 
     Memory is taken once, for the result: the file is read into it, or widened into it a chunk at a time.
@@ -108,7 +132,8 @@ def read_tensor(tensor: Stored, wide: bool = True) -> np.ndarray:
         stop = min(start + step, out.size)
         part = bits[start:stop] if kept else bits[: stop - start]
         tensor.file.read_into(entry.offset + start * part.itemsize, part.view(np.uint8).data)
-        _check_finite(tensor, part, mask, start)
+        if not allow_nonfinite:
+            _check_finite(tensor, part, mask, start)
         if entry.dtype == "BF16":
             np.left_shift(part, 16, out=out.view("<u4")[start:stop], dtype="<u4")
         elif not kept:
@@ -123,4 +148,7 @@ def _check_finite(tensor: Stored, bits: np.ndarray, mask: int, start: int) -> No
     if exponents.max() == mask:
         place = np.unravel_index(start + int(np.argmax(exponents == mask)), tensor.entry.shape)
         index = ", ".join(str(int(i)) for i in place)
-        raise ModelFileError(f"{tensor.where}: the value at [{index}] is not finite (NaN or infinity)")
+        raise ModelFileError(
+            f"{tensor.where}: the value at [{index}] is not finite (NaN or infinity); "
+            "--allow-nonfinite loads it as it is"
+        )

@@ -62,7 +62,14 @@ class Model:
     def __init__(self, config: GPT2Config, engine: Engine, tokenizer: Tokenizer | None = None) -> None:
         if tokenizer is not None and tokenizer.n_vocab > config.n_vocab:
             raise ModelFileError(
-                f"the tokenizer has {tokenizer.n_vocab} ids and the model {config.n_vocab}: they do not belong together"
+                f"the tokenizer has {tokenizer.n_vocab} ids, but the config's n_vocab is {config.n_vocab} and wte has "
+                f"{config.n_vocab} rows: they do not belong together"
+            )
+        if tokenizer is not None and tokenizer.n_vocab < config.n_vocab:
+            warnings.warn(
+                f"the tokenizer has {tokenizer.n_vocab} ids and the model {config.n_vocab}: those from "
+                f"{tokenizer.n_vocab} on have no text and are written as U+FFFD",
+                stacklevel=3,
             )
         self.config = config
         self.engine = engine
@@ -138,13 +145,17 @@ class Model:
         ending = Ending(max_new_tokens, stop, ignore_eos, on_full)
         if ending.stop and self.tokenizer is None:
             raise InputError("this model has no tokenizer, so no stop string can be looked for")
-        return [
-            Row(
-                self.ids(prompt), sampling, ending, self.config.n_ctx, eos=self.eos_ids(),
-                stream=None if self.tokenizer is None else self.tokenizer.stream(),
-            )
-            for prompt in prompts
-        ]  # fmt: skip
+        rows = []
+        for number, prompt in enumerate(prompts, 1):
+            stream = None if self.tokenizer is None else self.tokenizer.stream(self.config.n_vocab)
+            try:
+                rows.append(
+                    Row(self.ids(prompt), sampling, ending, self.config.n_ctx, eos=self.eos_ids(), stream=stream)
+                )
+            except InputError as error:
+                which = f"prompt {number} of {len(prompts)}: " if len(prompts) > 1 else ""
+                raise InputError(f"{which}{error}") from None
+        return rows
 
     def ids(self, prompt: Prompt) -> list[int]:
         """The ids of a text, or these ids, checked. Raises InputError for neither, and for an empty prompt."""
@@ -156,14 +167,16 @@ class Model:
             raise InputError("this model has no tokenizer: pass ids in the place of text")
         ids = self.tokenizer.encode(prompt)
         if not ids:
-            hint = "".join(f"; to start from nothing pass the end-of-text id, [{id}]" for id in self.eos_ids())
+            hint = "".join(
+                f"; to start from nothing pass the end-of-text id, [{id}]" for id in sorted(self.eos_ids())[:1]
+            )
             raise InputError(f"the prompt is empty: GPT-2 needs one id to start from{hint}")
         return ids
 
     def eos_ids(self) -> frozenset[int]:
         """The ids that end a text: what the config says, and the tokenizer's."""
         of_tokenizer = None if self.tokenizer is None else self.tokenizer.eos_id
-        known = (self.config.eos_token_id, of_tokenizer)
+        known = (*self.config.eos_ids, of_tokenizer)
         return frozenset(id for id in known if id is not None and id < self.config.n_vocab)
 
     def logits(self, prompt: Prompt) -> np.ndarray:
@@ -231,7 +244,7 @@ def log_probability(logits: np.ndarray, ids: Sequence[int]) -> np.ndarray:
 def load(
     model: str | Path = DEFAULT_MODEL, *, backend: str | None = None, device: str | None = None,
     dtype: str | None = None, mesh: str | None = None, revision: str | None = None, offline: bool = False,
-    models_dir: str | Path | None = None,
+    models_dir: str | Path | None = None, allow_nonfinite: bool = False, ignore_extra: bool = False,
 ) -> Model:  # fmt: skip
     """Load a model.
 
@@ -241,6 +254,8 @@ def load(
     device, dtype, mesh  what the backend offers; None for its own choice
     revision    of a hub id: a commit, tag or branch
     offline     whether to do without the network
+    allow_nonfinite  whether weights may hold NaN or infinity; logits that are not finite are still refused
+    ignore_extra     whether tensors that are no part of a GPT-2 may lie beside the weights
 
     Raises ModelFileError, ConfigError, TokenizerError, BackendError, DownloadError or InputError.
     """
@@ -249,7 +264,7 @@ def load(
 
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype, mesh=mesh)
     where = resolve_model(str(model), revision=revision, offline=offline, models_dir=models_dir)
-    config, params = read_checkpoint(where)
+    config, params = read_checkpoint(where, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra)
     return Model(config, Engine(config, params, chosen, owned=True), tokenizer_of(where))
 
 

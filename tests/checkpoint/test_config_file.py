@@ -1,6 +1,7 @@
 """A config.json is honoured or refused, key by key."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests.checkpoint.model_files import CONFIG, SIZES, write_model
 
 from arrayformer.core.checkpoint import read_checkpoint
 from arrayformer.core.checkpoint.config_file import config_from_hf, config_from_openai
-from arrayformer.core.config import ACTIVATIONS
+from arrayformer.core.config import ACTIVATIONS, GPT2Config
 from arrayformer.core.errors import ConfigError
 
 
@@ -139,18 +140,74 @@ def test_a_byte_order_mark_before_the_config_is_skipped(tmp_path: Path) -> None:
     assert read_checkpoint(model)[0].n_layer == 2
 
 
-def test_a_silly_generation_config_and_settings_of_other_tools_change_nothing(tmp_path: Path) -> None:
+def test_settings_of_other_tools_change_nothing(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
-    (model / "generation_config.json").write_text('{"max_length": 1000000000, "temperature": -1}')
     (model / ".arrayformer.toml").write_text("n_layer = 99")
     (model / ".env").write_text("ARRAYFORMER_BACKEND=evil")
 
     assert read_checkpoint(model)[0] == config_from_hf(CONFIG, "")
 
 
-@pytest.mark.filterwarnings("ignore:.*only 9 ends a text")
-def test_of_several_ends_of_text_the_first_is_taken() -> None:
-    assert config_from_hf(CONFIG | {"eos_token_id": [9, 10]}, "").eos_token_id == 9
+ENDS = {
+    "one": ({"eos_token_id": 3}, 3),
+    "several": ({"eos_token_id": [3, 4]}, (3, 4)),
+    "several, of which the model has one": ({"eos_token_id": [3, 50256]}, 3),
+    "none the model has": ({"eos_token_id": 50256}, 9),
+    "not said": ({"_from_model_config": True, "transformers_version": "5.0"}, 9),
+    "null": ({"eos_token_id": None, "max_length": None, "temperature": None}, 9),
+    "sampling of another": ({"do_sample": True, "temperature": 0.7, "top_k": 0, "top_p": 1.0, "max_length": 50}, 9),
+}
+
+
+@pytest.mark.parametrize(("generation", "wanted"), ENDS.values(), ids=ENDS)
+def test_generation_config_says_where_a_text_ends_and_nothing_else(
+    tmp_path: Path, generation: Any, wanted: Any
+) -> None:
+    model = write_model(tmp_path / "model", CONFIG | {"eos_token_id": 9})
+    (model / "generation_config.json").write_text(json.dumps(generation))
+
+    assert read_checkpoint(model)[0] == replace(config_from_hf(CONFIG, ""), eos_token_id=wanted)
+
+
+BAD_GENERATION = {
+    "C-17 temperature": ({"temperature": -1}, "temperature is -1"),
+    "C-17 length": ({"max_length": 10**12}, "max_length is 1000000000000"),
+    "C-17 new tokens": ({"max_new_tokens": "5"}, "max_new_tokens is '5'"),
+    "C-17 top-p": ({"top_p": 2}, "top_p is 2"),
+    "C-17 end of text": ({"eos_token_id": "x"}, "eos_token_id is 'x'"),
+    "C-17 ends of text": ({"eos_token_id": [1, -1]}, r"eos_token_id is \[1, -1\]"),
+    "C-17 not an object": ([1], "a list, not an object"),
+}
+
+
+@pytest.mark.parametrize(("generation", "message"), BAD_GENERATION.values(), ids=BAD_GENERATION)
+def test_a_silly_generation_config_is_refused(tmp_path: Path, generation: Any, message: str) -> None:
+    model = write_model(tmp_path / "model")
+    (model / "generation_config.json").write_text(json.dumps(generation))
+
+    with pytest.raises(ConfigError, match=rf"generation_config\.json: .*{message}"):
+        read_checkpoint(model)
+
+
+def test_a_text_may_end_at_several_ids() -> None:
+    config = config_from_hf(CONFIG | {"eos_token_id": [9, 10, 50256]}, "")
+
+    assert config.eos_token_id == config.eos_ids == (9, 10)
+
+
+BAD_CONFIGS: dict[str, Any] = {
+    "n_vocab": True, "n_ctx": 0, "n_embd": 6.0, "n_head": 4, "n_layer": -1, "n_inner": 0,
+    "activation_function": ["gelu"], "layer_norm_epsilon": float("nan"), "scale_attn_weights": 1,
+    "tie_word_embeddings": None, "eos_token_id": 11,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+def test_a_config_made_by_hand_is_checked_too(name: str) -> None:
+    sizes = {"n_vocab": 11, "n_ctx": 7, "n_embd": 6, "n_head": 3, "n_layer": 2}
+
+    with pytest.raises(ConfigError, match=name):
+        GPT2Config(**(sizes | {name: BAD_CONFIGS[name]}))
 
 
 def test_openai_sizes_are_read_and_the_last_id_ends_a_text() -> None:

@@ -1,16 +1,22 @@
 """The tensors of a file are held against the config, and read exactly."""
 
+import json
+import math
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.checkpoint.model_files import CONFIG, PARAMS, TINY, named, write_model
+from tests.checkpoint.model_files import CONFIG, PARAMS, TINY, named, packed, write_model
 
 from arrayformer.core.checkpoint import read_checkpoint
+from arrayformer.core.checkpoint.huggingface import hf_name
 from arrayformer.core.errors import ModelFileError
-from arrayformer.core.params import map_params, random_params, walk
+from arrayformer.core.params import map_params, random_params, shapes, walk
+from arrayformer.tokenizer.alphabet import PRINTABLE
 
 UNTIED = CONFIG | {"tie_word_embeddings": False}
 HEAD = random_params(TINY, seed=8)["wte"]
@@ -178,10 +184,59 @@ def test_weights_that_do_not_fit_are_refused_naming_the_tensor(
     assert raised.value.exit_code == 3
 
 
+def test_values_that_are_not_finite_can_be_let_in(tmp_path: Path) -> None:
+    weights = spoilt("transformer.wte.weight", (3, 2), np.nan)
+
+    _, params = read_checkpoint(write_model(tmp_path / "model", weights=weights), allow_nonfinite=True)
+
+    np.testing.assert_array_equal(params["wte"], weights["transformer.wte.weight"])
+
+
+def test_tensors_that_no_gpt2_has_can_be_left_out_with_a_warning(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", weights=changed(score__weight=HEAD))
+
+    with pytest.warns(UserWarning, match=r"no part of this GPT-2: 1 tensor: score\.weight, left out"):
+        _, params = read_checkpoint(model, ignore_extra=True)
+
+    assert_same(params, PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "said"),
+    [({}, "is not there"), ({"vocab.json": b"{}", "merges.txt": b""}, "cannot be read"), (None, "has 257 ids")],
+    ids=["none", "broken", "sound"],
+)
+def test_vocabularies_that_disagree_are_named_with_all_three_sizes(tmp_path: Path, tokenizer: Any, said: str) -> None:
+    model = write_model(tmp_path / "model", CONFIG | {"vocab_size": 12})
+    vocab = {character: id for id, character in enumerate(PRINTABLE)} | {"qq": 256}
+    sound = {"vocab.json": json.dumps(vocab).encode(), "merges.txt": b"q q\n"}
+    for name, content in (sound if tokenizer is None else tokenizer).items():
+        (model / name).write_bytes(content)
+
+    with pytest.raises(ModelFileError, match=f"vocab_size 12, wte has 11 rows and the tokenizer {said}"):
+        read_checkpoint(model)
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="needs to know how much memory there is")
+def test_a_sparse_file_larger_than_the_memory_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    config = CONFIG | {"vocab_size": 10_000_000, "n_embd": 99_999}
+    header, end = {}, 0
+    for path, shape in walk(shapes(replace(TINY, n_vocab=10_000_000, n_embd=99_999))):
+        size = 4 * math.prod(shape)
+        header[hf_name(path)] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    model = write_model(tmp_path / "model", config, packed(header))
+    try:
+        os.truncate(model / "model.safetensors", (model / "model.safetensors").stat().st_size + end)
+    except OSError:
+        pytest.skip("this file system has no sparse files of 4 TB")
+
+    with pytest.raises(ModelFileError, match=r"the weights need \d+\.\d GB, this machine has"):
+        read_checkpoint(model)
+
+
 @pytest.mark.parametrize("path", [path for path, _ in walk(PARAMS) if not path.startswith("blocks.1")])
 def test_each_kind_of_tensor_is_refused_in_another_shape(tmp_path: Path, path: str) -> None:
-    from arrayformer.core.checkpoint.huggingface import hf_name
-
     name = "transformer." + hf_name(path)
     wrong = np.zeros((2, *named()[name].shape[1:]), np.float32)
 

@@ -19,11 +19,15 @@ OPTIONS = (
     click.option("--device", help="Where it computes, for example cpu or cuda:0."),
     click.option("--dtype", help="Of the weights: what `arrayformer backends` lists."),
     click.option("--mesh", help="For backends that spread a model over devices."),
+    click.option("--allow-nonfinite", is_flag=True, help="Load weights that hold NaN or infinity."),
+    click.option("--ignore-extra", is_flag=True, help="Load weights among which are tensors no GPT-2 has."),
 )
 
 
 def model_options(function: F) -> F:
-    """Add the options to a command; it gets model, models_dir, revision, offline, backend, device, dtype, mesh."""
+    """Add the options to a command; it gets model, models_dir, revision, offline, backend, device, dtype, mesh,
+    allow_nonfinite, ignore_extra.
+    """
     for option in reversed(OPTIONS):
         function = option(function)
     return function
@@ -33,6 +37,9 @@ def load_model(said: dict[str, Any]) -> "Model":
     """The model that these options stand for; other keys of `said` are left alone."""
     from arrayformer.api import DEFAULT_MODEL, load
 
-    names = ("models_dir", "revision", "offline", "backend", "device", "dtype", "mesh")
+    names = (
+        "models_dir", "revision", "offline", "backend", "device", "dtype", "mesh", "allow_nonfinite", "ignore_extra",
+    )  # fmt: skip
     options: dict[str, Any] = {name: said[name] for name in names if name in said}
-    return load(said.get("model") or DEFAULT_MODEL, **options)
+    model = said.get("model")
+    return load(DEFAULT_MODEL if model is None else model, **options)
