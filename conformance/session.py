@@ -61,11 +61,12 @@ def run(
     """
     from arrayformer.backends.registry import default_backend_name
 
-    cases = select(level, patterns)
     known = read_known(xfails_file) if xfails_file else Known()
     target = Target(name or default_backend_name(), device, dtype)
     start = datetime.now(UTC)
     with Worker(target, seconds=seconds, artifacts=artifacts, overrides=known.limits) as worker:
+        worker.start()  # the library is imported there while the cases are here
+        cases = select(level, patterns)
         done = Run(worker.facts(), whole=not patterns, timestamp=start.strftime("%Y-%m-%dT%H:%M:%SZ"))
         for place, case in enumerate(cases):
             done.results.append(known.apply(worker.run(case)))

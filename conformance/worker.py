@@ -47,10 +47,24 @@ class Worker:
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._facts: dict[str, Any] = {}
 
+    def start(self) -> None:
+        """Start the process without waiting for it: `facts` does."""
+        # One BLAS thread: probes are small, and threads that wait for each other make a busy machine ten times slower.
+        single = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "MKL", "OMP", "VECLIB_MAXIMUM")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "arrayformer.conformance.worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**single, **os.environ},
+        )  # fmt: skip
+        self._answers, self._facts = queue.Queue(), {}
+        assert self._process.stdout is not None
+        threading.Thread(target=listen, args=(self._process.stdout, self._answers), daemon=True).start()
+
     def facts(self) -> dict[str, Any]:
         """What the backend says of itself. Raises BackendError where it cannot be had."""
         if self._process is None:
-            self._start()
+            self.start()
+        if not self._facts:
+            self._greet()
         return self._facts
 
     def run(self, case: Case) -> Result:
@@ -83,16 +97,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self) -> None:
-        # One BLAS thread: probes are small, and threads that wait for each other make a busy machine ten times slower.
-        single = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "MKL", "OMP", "VECLIB_MAXIMUM")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "arrayformer.conformance.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**single, **os.environ},
-        )  # fmt: skip
-        self._answers = queue.Queue()
-        assert self._process.stdout is not None
-        threading.Thread(target=listen, args=(self._process.stdout, self._answers), daemon=True).start()
+    def _greet(self) -> None:
         answer = self._ask(self.hello, START_SECONDS)
         if not isinstance(answer, dict):
             self._end()
