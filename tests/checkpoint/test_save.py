@@ -51,6 +51,16 @@ def test_a_saved_checkpoint_reads_back_as_it_was_but_for_rounding(
         np.testing.assert_array_equal(read, rounded(x), err_msg=path)
 
 
+def test_a_value_halfway_between_two_of_bfloat16_goes_to_the_even_one(tmp_path: Path) -> None:
+    params = random_params(TINY)
+    params["wte"][0, :4] = [1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 1 + 2**-8 + 2**-20]
+
+    save_checkpoint(tmp_path / "model", TINY, params, "bfloat16")
+
+    read = read_checkpoint(tmp_path / "model")[1]["wte"][0, :4]
+    assert read.tolist() == [1.0, 1 + 2**-6, -1.0, 1 + 2**-7]
+
+
 def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_the_others(tmp_path: Path) -> None:
     model = tmp_path / "model"
     save_checkpoint(model, TINY, random_params(TINY, seed=1))

@@ -72,6 +72,18 @@ def test_each_row_of_a_batch_has_its_own_length(model):
     assert {row.finish_reason for row in rows} == {"length"}
 
 
+def test_nothing_is_guessed_unless_asked_for(writes):
+    model = writes(list(b"abcdabcdabcd"))
+    [plain], [guessed] = (model.rows([[97]], max_new_tokens=12) for _ in range(2))
+
+    list(loop.generate(model.engine, [plain]))
+    list(loop.generate(model.engine, [guessed], speculate=True))
+
+    assert (plain.drafted, plain.accepted) == (0, 0)
+    assert guessed.drafted >= guessed.accepted > 0
+    assert plain.ids == guessed.ids
+
+
 def test_rows_enter_as_others_leave(model):
     rows = model.rows(PROMPTS * 2, max_new_tokens=4, ignore_eos=True)
     open_at_once = []

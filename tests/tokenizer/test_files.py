@@ -120,6 +120,13 @@ def test_vocab_and_merges_win_over_a_contradicting_tokenizer_json_and_a_warning_
     check(tokenizer)
 
 
+def test_a_tokenizer_json_that_cannot_be_read_contradicts_too(tmp_path):
+    write_single(write_pair(tmp_path), {"model": {"type": "WordLevel"}})
+
+    with pytest.warns(UserWarning, match=r"tokenizer\.json says something else"):
+        check(load_tokenizer(tmp_path))
+
+
 def test_an_agreeing_tokenizer_json_causes_no_warning(tmp_path):
     write_single(write_pair(tmp_path), tokenizer_json())
 
@@ -191,7 +198,7 @@ BAD_VOCABS = {
     "no entries": ("{}", "the vocabulary is empty"),
     "a key twice": ('{"a": 0, "b": 1, "a": 2}', "the key 'a' stands in it twice"),
     "an id twice": (swap("!", 1), "'!' and '\"' have the same id 1"),
-    "a gap": (swap("<|endoftext|>", 400), "no token has the id 261"),
+    "a gap": (swap("<|endoftext|>", 400), "262 tokens need the ids 0 to 261, but no token has the id 261"),
     "a hole": (without("b"), "no token has the id 65"),
     "negative": (swap("!", -1), "the id of the token '!' is -1"),
     "a float": (swap("!", 0.0), r"the id of the token '!' is 0\.0"),
@@ -294,6 +301,8 @@ OTHER_WAYS = {
     "tokens around the text": ({"post_processor": {"type": "TemplateProcessing"}}, "post-processor"),
     "added tokens of another kind": ({"added_tokens": {"a": 1}}, "a list is needed"),
     "an added token without id": ({"added_tokens": [{"content": "<x>"}]}, "has no 'content' and 'id'"),
+    "an added token that is a number": ({"added_tokens": [{"content": 5, "id": 9}]}, "has no 'content' and 'id'"),
+    "an added token that is no object": ({"added_tokens": ["content id"]}, "has no 'content' and 'id'"),
     "an added id that is text": ({"added_tokens": [{"content": "<x>", "id": "9"}]}, "the id of the token '<x>' is 9"),
     "an added token of another id": ({"added_tokens": [{"content": "he", "id": 1}]}, "'he' has the id 1, but 256"),
 }
