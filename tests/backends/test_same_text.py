@@ -15,6 +15,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PLUGINS = {
     "array_api_strict": ("array_api_strict", "my_backend", "arrayformer_array_api_strict"),
     "torch": ("torch", "torch_backend", "arrayformer_torch"),
+    "mlx": ("mlx.core", "mlx_backend", "arrayformer_mlx"),
+    "dask": ("dask.array", "dask_backend", "arrayformer_dask"),
+    "dpnp": ("dpnp", "dpnp_backend", "arrayformer_dpnp"),
 }
 """backend -> library, folder under examples/, module"""
 
