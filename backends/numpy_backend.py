@@ -38,6 +38,10 @@ class NumpyBackend(Backend):
         """Memory that costs nothing until it is written."""
         return np.zeros(shape, dtype=self.dtype)
 
+    def cache_arrays(self, n: int, shape: tuple[int, ...]) -> list[np.ndarray]:
+        """Parts of one piece of memory, which the system can give in large pages: fewer faults when it is written."""
+        return list(self.zeros((n, *shape)))
+
     def place(self, params: Params, *, owned: bool = False) -> Params:
         """The weights in this backend's dtype and layout.
 

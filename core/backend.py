@@ -101,6 +101,10 @@ class Backend:
         """Where the cache's keys or values go, [batch, head, capacity, head_dim] in this backend's dtype."""
         return self.asarray(np.zeros(shape, dtype=np.float32), self.dtype)
 
+    def cache_arrays(self, n: int, shape: tuple[int, ...]) -> list[Array]:
+        """`n` arrays as `zeros` makes them: the keys and values of all layers."""
+        return [self.zeros(shape) for _ in range(n)]
+
     def place(self, params: Params, *, owned: bool = False) -> Params:
         """The weights on the device, in this backend's dtype and layout.
 

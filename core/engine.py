@@ -99,10 +99,10 @@ class Engine:
     def empty_cache(self, batch: int, capacity: int) -> Cache:
         """A cache that nothing was read into."""
         shape = (batch, self.config.n_head, capacity, self.config.head_dim)
-        layers = range(self.config.n_layer)
+        arrays = self.backend.cache_arrays(2 * self.config.n_layer, shape)
         return Cache(
-            k=[self.backend.zeros(shape) for _ in layers],
-            v=[self.backend.zeros(shape) for _ in layers],
+            k=arrays[::2],
+            v=arrays[1::2],
             length=self.backend.asarray(np.zeros(batch, dtype=np.int64)),
             slot=self.backend.asarray(np.arange(capacity)),
         )

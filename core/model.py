@@ -22,17 +22,22 @@ def under(tap: Tap, scope: str) -> Tap:
     return tap if tap is untouched else lambda name, x: tap(f"{scope}.{name}", x)
 
 
+def swap(x: Array) -> Array:
+    """[..., a, b, head_dim] -> [..., b, a, head_dim]"""
+    n = len(x.shape)
+    return array_namespace(x).permute_dims(x, (*range(n - 3), n - 2, n - 3, n - 1))
+
+
 def split_heads(x: Array, n_head: int) -> Array:
     """[batch, seq, n_embd] -> [batch, head, seq, head_dim]"""
     xp = array_namespace(x)
-    return xp.moveaxis(xp.reshape(x, (*x.shape[:-1], n_head, x.shape[-1] // n_head)), -2, -3)
+    return swap(xp.reshape(x, (*x.shape[:-1], n_head, x.shape[-1] // n_head)))
 
 
 def merge_heads(x: Array) -> Array:
     """[batch, head, seq, head_dim] -> [batch, seq, n_embd]"""
-    xp = array_namespace(x)
-    x = xp.moveaxis(x, -3, -2)
-    return xp.reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
+    x = swap(x)
+    return array_namespace(x).reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
 
 
 def ffn(x: Array, c_fc: Params, c_proj: Params, *, ops: Ops = PLAIN, tap: Tap = untouched) -> Array:
