@@ -1,5 +1,6 @@
 """Draws follow the distribution, and are the same on every array library."""
 
+import functools
 import math
 import os
 
@@ -14,7 +15,9 @@ from arrayformer.core.options import Sampling, draw_for, plan_for
 from arrayformer.core.sampling import pick
 
 DRAWS = int(os.environ.get("ARRAYFORMER_DRAWS", "20"))
-"""Draws that are compared with each library; 10,000 take minutes."""
+"""Draws that are compared with each library in each of six ways; 10,000 take half an hour on 2 cores."""
+
+BATCH = 20
 
 CONFIG = GPT2Config(n_vocab=8, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
 PLAIN = bind(CONFIG, {})
@@ -50,8 +53,14 @@ def draws(backend, logits, sampling, n, first=0):
     rows = [sampling] * n
     words = np.array([[sampling.word(first + i)] for i in range(n)], dtype=np.int32)
     draw = draw_for(rows, len(logits), backend)._replace(word=backend.asarray(words, "int32"))
-    picked = pick(backend.asarray(host), draw, plan_for(rows, len(logits)), bind(CONFIG, backend.overrides))
+    picked = picker(backend, plan_for(rows, len(logits)))(backend.asarray(host), draw)
     return backend.to_numpy(picked.ids)[:, 0]
+
+
+@functools.cache
+def picker(backend, plan):
+    """`pick` as this backend runs it, compiled once."""
+    return backend.compile(functools.partial(pick, plan=plan, ops=bind(CONFIG, backend.overrides)))
 
 
 def gpt2_like(n_vocab):
@@ -59,20 +68,40 @@ def gpt2_like(n_vocab):
     return np.random.default_rng(0).permutation(-1.2 * np.log(np.arange(1, n_vocab + 1)) - 30.0)
 
 
-@pytest.mark.parametrize("library", [pytest.param(make, id=name) for name, make in list(libraries())[1:]])
-@pytest.mark.parametrize("shape", ["flat", "like GPT-2's"])
+def compiled_jax():
+    """JAX as it runs: eager it takes three times as long, and the small cases below are eager."""
+    pytest.importorskip("jax")
+    from arrayformer.backends.jax_backend import JaxBackend
+
+    return JaxBackend()
+
+
+SHAPES = {"flat": np.zeros(50257), "like GPT-2's": gpt2_like(50257)}
+NUMPY = NumpyBackend()
+
+
+@functools.cache
+def drawn_by_numpy(shape, sampling, first):
+    """What the other libraries have to draw."""
+    return draws(NUMPY, SHAPES[shape], sampling, BATCH, first)
+
+
 @pytest.mark.parametrize(
-    "sampling", [Sampling(1.0, seed=1), Sampling(0.7, top_k=40, seed=2), Sampling(1.0, top_p=0.9, seed=3)], ids=str
+    "make", list((dict(libraries()) | {"jax": compiled_jax}).items())[1:], ids=lambda entry: entry[0]
 )
-def test_every_library_draws_the_same_ids(library, shape, sampling):
-    backend, n_vocab = library(), 50257
-    logits = np.zeros(n_vocab) if shape == "flat" else gpt2_like(n_vocab)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(1.0, seed=1), Sampling(0.7, top_k=40, seed=2), Sampling(1.0, top_p=0.9, seed=3)],
+    ids=["all ids", "top-k", "top-p"],
+)
+def test_every_library_draws_the_same_ids(make, shape, sampling):
+    backend = make[1]()
 
-    for first in range(0, DRAWS, 20):
-        ours = draws(backend, logits, sampling, 20, first)
-        reference = draws(NumpyBackend(), logits, sampling, 20, first)
+    for first in range(0, DRAWS, BATCH):
+        found = draws(backend, SHAPES[shape], sampling, BATCH, first)
 
-        np.testing.assert_array_equal(ours, reference)
+        np.testing.assert_array_equal(found, drawn_by_numpy(shape, sampling, first))
 
 
 def expected(logits, sampling):
