@@ -70,6 +70,13 @@ def test_kullback_leibler_is_the_sum_by_its_definition():
     np.testing.assert_allclose(measure.kl(np.log([p, q]), np.log([q, q])), [0.25 * math.log(2), 0.0], atol=1e-15)
 
 
+def test_each_row_has_its_own_winners():
+    r = np.array([[0.0, 4.0, 2.0], [9.0, 5.0, 7.0]])  # deviation sqrt(8 / 3)
+
+    for limit, winners in ((0.0, 1), (0.99 / math.sqrt(8 / 3), 1), (1.01 / math.sqrt(8 / 3), 2), (9.0, 3)):
+        assert measure.may_win(r, limit).tolist() == (r >= np.sort(r)[:, [-winners]]).tolist()
+
+
 def test_nan_and_infinities_are_the_same_only_in_the_same_places():
     row = np.array([1.0, np.nan, np.inf, -np.inf])
 

@@ -1,5 +1,7 @@
 """Which tensor is named as the first wrong one, and what is said of it."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,7 @@ def test_the_candidate_that_leaves_least_explains_if_it_leaves_less_than_a_quart
         ((9,), [(4,)], "only axis 0 4 is wrong"),
         ((3, 4), [(0, 0), (1, 1)], "2 of 12 values are wrong"),
         ((3, 4), [], ""),
+        ((2, 2), [(0, 0), (0, 1)], "only position 0 is wrong"),
         ((2, 2), [(0, 0), (0, 1), (1, 0)], ""),  # more than half: everywhere
     ],
 )
@@ -131,9 +134,16 @@ class WrongCompilerOfOneFunction(WrongCompiler):
         return {**super().overrides, "layer_norm": layer_norm}
 
 
+class WrongCompilerAlone(WrongCompiler):
+    """The same, with no function of its own."""
+
+    overrides: ClassVar = {}
+
+
 @pytest.mark.parametrize(
     ("make", "tap", "mode", "override"),
     [
+        (WrongCompilerAlone, "embed", "the library's functions, compiled", ""),
         (WrongCompiler, "embed", "the library's functions, compiled", ""),
         (WrongCompilerOfOneFunction, "h.0.ln_1", "the backend's own functions, compiled", "layer_norm"),
     ],

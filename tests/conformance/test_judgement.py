@@ -7,7 +7,8 @@ from arrayformer.backends.numpy_backend import NumpyBackend
 from arrayformer.conformance.lab import Lab
 from arrayformer.conformance.measure import UNIT
 from arrayformer.conformance.oracle import reference
-from arrayformer.conformance.outcome import Metric, Problem, Result
+from arrayformer.conformance.outcome import Metric, NotApplicable, Problem, Result
+from arrayformer.conformance.target import Target
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,80 @@ def test_what_a_case_puts_on_the_device_is_float32_unless_it_says_otherwise(host
 
     assert lab.put(host, dtype).dtype == placed
     np.testing.assert_array_equal(lab.get(lab.put(host, dtype)), host)
+
+
+class Compiles(NumpyBackend):
+    """Counts what it compiles."""
+
+    compiles = True
+    compiled = 0
+
+    def compile(self, function, *, donate=()):
+        self.compiled += 1
+        return function
+
+
+@pytest.mark.parametrize(("make", "how", "programs"), [(NumpyBackend, "as written", 0), (Compiles, "compiled", 1)])
+def test_a_function_is_called_compiled_where_the_backend_compiles(make, how, programs):
+    lab = Lab(make)
+    x, made = np.ones(2), []
+
+    found = lab.call(lambda a, b: a + b, x, lambda: made.append(1) or 2 * x)
+
+    assert {way: y.tolist() for way, y in found.items()} == {how: [3.0, 3.0]}
+    assert len(made) == 1
+    assert getattr(lab.backend, "compiled", 0) == programs
+
+
+def test_the_graph_is_compiled_once_unless_it_is_tapped_or_asked_for_as_written():
+    lab, ids, seen = Lab(Compiles), [[3, 30]], []
+
+    logits = [lab.forward("p1", ids), lab.forward("p1", ids)]
+    assert lab.backend.compiled == 1
+    logits += [
+        lab.forward("p1", ids, compiled=False),
+        lab.forward("p1", ids, tap=lambda name, x: seen.append(name) or x),
+    ]
+    assert lab.backend.compiled == 1
+    assert seen[0] == "embed"
+    for other in logits[1:]:
+        np.testing.assert_allclose(other, logits[0], atol=1e-5)
+
+
+def test_the_graph_has_the_backends_own_functions_unless_it_is_asked_for_without():
+    lab, ids = Lab.of(Target("arrayformer.conformance.wrong:erf_gelu")), [[3, 30]]
+
+    right = Lab(NumpyBackend).forward("p1", ids)
+    own, plain = lab.forward("p1", ids), lab.forward("p1", ids, overrides=False)
+
+    assert lab.target == Target("arrayformer.conformance.wrong:erf_gelu")
+    assert np.abs(own - right).max() > 1e-4
+    np.testing.assert_allclose(plain, right, atol=1e-5)
+
+
+def test_a_wrong_row_is_named_where_there_are_several(right):
+    lab, _, ids, y = right
+    lab.result = Result("L2-x", 2, "")
+    two = np.concatenate([y, y])
+    two[1, 3, 2] += 1.0
+
+    with pytest.raises(Problem, match=r"^row 1, position 3: the logit of id 2"):
+        lab.judge(two, "p1", [ids, ids])
+    with pytest.raises(Problem, match=r"^position 3: the logit of id 2"):
+        lab.judge(two[1:], "p1", [ids])
+
+
+def test_a_lab_of_another_dtype_shares_the_result_and_its_limits():
+    lab = Lab(NumpyBackend, {"L1-x": {"R": (99.0, "judged")}})
+
+    assert lab.in_dtype("float32") is lab
+    other = lab.in_dtype("float64")
+    assert (other.backend.dtype, other.result_dtype, other.ratio_limit) == ("float64", "float64", "R_float64")
+    assert other.result is lab.result
+    assert other.overrides is lab.overrides
+    assert (lab.result_dtype, lab.ratio_limit) == ("float32", "R")
+    with pytest.raises(NotApplicable, match="does not offer int3"):
+        lab.in_dtype("int3")
 
 
 def test_a_metric_keeps_its_worst_value_and_nan_is_worse_than_all():

@@ -1,5 +1,6 @@
 """From results to a verdict: levels, known bugs, time limits, and what pytest is told."""
 
+import re
 import time
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance import suite
+from arrayformer.conformance import session, suite
 from arrayformer.conformance.known import Known, read_known
 from arrayformer.conformance.lab import Lab
 from arrayformer.conformance.outcome import BAD, OUTCOMES, Late, NotApplicable, Problem, Result, awarded
@@ -49,6 +50,7 @@ def test_what_was_not_known_to_go_wrong_fails_a_run(outcome):
     assert run.failed is (outcome in ("failed", "error", "timeout", "xpassed"))
     assert run.count(outcome) == (2 if outcome == "passed" else 1)
     assert run.label == "b cpu:0 float16"
+    assert Run({}) == Run({}, [], True, 0.0, "")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +201,44 @@ def test_pytest_is_told_how_a_case_ended_and_all_it_said(outcome, ends, said):
 
 def test_pytest_is_told_nothing_of_a_case_that_passed():
     assert suite.judge(Fixed(Result("L1-x", 1, "")), "L1-x", lambda name, value: None) is None
+
+
+class FakeWorker:
+    """Passes every case."""
+
+    def __init__(self, target, **options):
+        self.target = target
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        pass
+
+    def start(self):
+        pass
+
+    def facts(self):
+        return {"backend": self.target.name}
+
+    def run(self, case):
+        return Result(case.id, case.level, case.title)
+
+
+@pytest.mark.parametrize(("level", "patterns", "awarded"), [(1, (), 1), (0, (), 0), (1, ("L0-*",), None)])
+def test_a_level_is_awarded_only_where_no_case_was_left_out(monkeypatch, level, patterns, awarded):
+    monkeypatch.setattr(session, "Worker", FakeWorker)
+    shown = []
+
+    run = session.run("mine", level=level, patterns=patterns, show=lambda *progress: shown.append(progress))
+
+    cases = select(level, patterns)
+    assert [r.id for r in run.results] == [case.id for case in cases]
+    assert run.level == awarded
+    assert shown == [(n, len(cases), result) for n, result in enumerate(run.results, 1)]
+    assert run.facts == {"backend": "mine"}
+    assert 0 <= run.seconds < 60
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", run.timestamp)
 
 
 def test_cases_run_in_the_order_of_their_levels():

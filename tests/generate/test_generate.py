@@ -8,6 +8,8 @@ import pytest
 
 from arrayformer.core import generate as loop
 from arrayformer.core.errors import InputError, NumericError
+from arrayformer.core.options import Sampling, draw_for, plan_for
+from arrayformer.core.sampling import mark
 
 PROMPTS = ["Hello", "a", "The quick brown fox", "xyxyxyxyxy", "né"]
 WAYS: list[dict[str, Any]] = [
@@ -82,6 +84,76 @@ def test_nothing_is_guessed_unless_asked_for(writes):
     assert (plain.drafted, plain.accepted) == (0, 0)
     assert guessed.drafted >= guessed.accepted > 0
     assert plain.ids == guessed.ids
+
+
+def test_a_compiler_meets_two_widths_of_guesses_only(writes, monkeypatch):
+    model = writes(list(b"abcdabcdabxdabcdabcd"))
+    widths, step = [], model.engine.step
+
+    def watched(plan):
+        def run(params, cache, ids, places, draw):
+            widths.append(places.shape[1])
+            return step(plan)(params, cache, ids, places, draw)
+
+        return run
+
+    monkeypatch.setattr(model.engine, "step", watched)
+    plain = model.generate([97], max_new_tokens=20, speculate=True)
+    some = set(widths)
+    monkeypatch.setattr(model.engine.backend, "compiles", True, raising=False)
+    widths.clear()
+    padded = model.generate([97], max_new_tokens=20, speculate=True)
+
+    assert padded.ids == plain.ids
+    assert len(some) > 2
+    assert set(widths) == {1, 1 + loop.LOOKAHEAD}
+
+
+def test_half_the_rows_are_given_up_once_half_of_them_have_ended(model, monkeypatch):
+    rows = [model.rows(["a"], max_new_tokens=n, ignore_eos=True)[0] for n in (2, 3, 6, 9)]
+    heights, step = [], model.engine.step
+
+    def watched(plan):
+        def run(params, cache, ids, places, draw):
+            heights.append(ids.shape[0])
+            return step(plan)(params, cache, ids, places, draw)
+
+        return run
+
+    monkeypatch.setattr(model.engine, "step", watched)
+    list(loop.generate(model.engine, rows))
+
+    assert heights == [4, 4, 4, 2, 2, 2, 1, 1, 1]
+
+
+def test_as_many_rows_as_are_allowed_may_be_read_together(model):
+    assert list(loop.generate(model.engine, [], batch_size=65536)) == []
+    with pytest.raises(InputError, match="batch_size is 65537; it is a whole number from 1 to 65536"):
+        list(loop.generate(model.engine, [], batch_size=65537))
+
+
+def test_what_was_not_asked_for_is_not_there(model):
+    [drawn] = [token for _, token in loop.generate(model.engine, model.rows(["a"], max_new_tokens=1, ignore_eos=True))]
+    context = model.engine.context(1, 4)
+    plan = plan_for([Sampling()], 257)
+
+    picked = context.draw([[1, 2]], np.array([[1]]), draw_for([Sampling()], 257, model.engine.backend), plan)
+
+    assert (drawn.logprob, drawn.top) == (None, ())
+    assert (picked.logprob, picked.top_ids, picked.top_logprobs, picked.seen) == (None, None, None, None)
+    only = model.generate("a", max_new_tokens=2, logprobs=0, ignore_eos=True)
+    assert only.logprobs == pytest.approx(model.score([*only.prompt_ids, *only.ids])[-2:], abs=1e-4)
+    assert all(len(top) == 0 for top in only.top_logprobs)
+
+
+@pytest.mark.parametrize("id", [0, 3, 256])
+def test_what_was_drawn_is_seen_and_nothing_else(id):
+    before = np.zeros((2, 257), dtype=bool)
+    before[0, 5] = True
+
+    seen = mark(before, np.array([[id], [7]]))
+
+    assert [set(np.flatnonzero(row)) for row in seen] == [{5, id}, {7}]
 
 
 def test_rows_enter_as_others_leave(model):

@@ -54,7 +54,9 @@ def unmixed(x):
     return x ^ x >> 16
 
 
-@pytest.mark.parametrize(("bits", "noise"), [(0xFFFFFFFF, -np.log(24 * np.log(2))), (0, 32 * np.log(2))])
+@pytest.mark.parametrize(
+    ("bits", "noise"), [(0xFFFFFFFF, -np.log(24 * np.log(2))), (0, 32 * np.log(2)), (1, -np.log(1.5 * 2.0**-31))]
+)
 def test_the_rarest_words_make_the_noise_at_the_ends_and_it_is_finite(bits, noise):
     id = unmixed(unmixed(bits)) * pow(0x9E3779B1, -1, 1 << 32) & 0xFFFFFFFF
     ids = np.array([id], dtype=np.uint32).view(np.int32)

@@ -40,6 +40,17 @@ def test_an_option_reaches_to_its_bounds_and_not_beyond(kind, name, inside, outs
             kind(**{name: value})
 
 
+def test_a_refusal_says_what_is_possible_and_gives_advice_where_there_is_some():
+    with pytest.raises(
+        InputError, match=r"^top_k is 0; it is a whole number from 1 to \d+; leave it out to keep all ids$"
+    ):
+        Sampling(top_k=0)
+    with pytest.raises(InputError, match=r"^logprobs is 'a'; it is a whole number from 0 to 1000$"):
+        Sampling(logprobs="a")
+    with pytest.raises(InputError, match=r"^min_p is 2; it is a number from 0 to 1$"):
+        Sampling(min_p=2)
+
+
 @pytest.mark.parametrize(
     ("options", "n_prompt", "limit"),
     [

@@ -63,11 +63,12 @@ def test_what_stood_after_the_last_ids_before_is_guessed(ids, most, guessed, by_
 def test_less_is_guessed_after_a_wrong_guess_and_more_after_a_right_one():
     lookup, lengths = Lookup(8), []
 
-    for drafted, accepted in ((0, 0), (8, 7), (7, 3), (3, 0), (1, 0), (1, 0), (0, 0), (1, 1), (2, 2), (4, 4), (8, 8)):
+    guesses = ((0, 0), (8, 7), (7, 3), (3, 0), (1, 0), (1, 0), (0, 0), (1, 1), (2, 2), (4, 4), (8, 8), (8, 0), (4, 0))
+    for drafted, accepted in guesses:
         lookup.learn(drafted, accepted)
         lengths.append(len(lookup.guess([1, 2, 1, 2], 99)))
 
-    assert lengths == [8, 7, 3, 1, 1, 1, 1, 2, 4, 8, 8]
+    assert lengths == [8, 7, 3, 1, 1, 1, 1, 2, 4, 8, 8, 4, 2]
 
 
 def row(n_prompt=3, n_ctx=8, sampling=None, **options):
@@ -145,3 +146,5 @@ def test_a_row_gets_as_many_alternatives_as_it_asked_for(wanted, top):
     assert token.logprob == (None if wanted is None else -0.5)
     assert token.top == ((4, -0.25), (3, -0.75))[: top or 0]
     assert row(sampling=Sampling(logprobs=2)).take(picked(4), 1, 0) == Token(4, "")
+    alone = picked(4, logprob=values["logprob"])
+    assert row(sampling=Sampling(logprobs=2)).take(alone, 1, 0) == Token(4, "", -0.5)

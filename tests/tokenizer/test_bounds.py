@@ -26,7 +26,25 @@ def test_words_of_the_vocabulary_are_known_before_a_long_text_only_where_they_ar
     text = "x" + " hell" * count
 
     assert Tokenizer(vocab, [("h", "e")]).encode(text) == [*b"x", *[*b" ", 256, *b"ll"] * count]
-    assert Tokenizer(vocab, [("h", "e")], ignore_merges=True).encode(text) == [*b"x", *[257] * count]
+    whole = Tokenizer(vocab, [("h", "e")], ignore_merges=True)
+    for _ in range(2):
+        assert whole.encode(text) == [*b"x", *[257] * count]
+
+
+def test_a_special_token_is_ordinary_text_even_where_a_piece_is_looked_up_whole():
+    for vocab in (BYTES, BYTES | {"hey": 256}):
+        tokenizer = Tokenizer(vocab, [], {"hey": 256}, ignore_merges=True)
+
+        assert tokenizer.encode("hey") == [BYTES[c] for c in "hey"]
+        assert tokenizer.encode("hey", allowed_special=["hey"]) == [256]
+        assert tokenizer.n_vocab == 257
+
+
+def test_the_first_unknown_special_token_is_named_with_sixty_characters():
+    tokenizer = Tokenizer(BYTES, [], {"<e>": 256})
+
+    with pytest.raises(InputError, match="^'" + "x" * 60 + "' is no special token of this tokenizer; it has <e>$"):
+        tokenizer.encode("a", allowed_special=["y", LONG, "<e>"])
 
 
 def test_an_id_has_to_be_one_of_the_tables():

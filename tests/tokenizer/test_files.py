@@ -114,10 +114,11 @@ def test_a_directory_without_a_tokenizer_says_what_is_needed(tmp_path):
 def test_vocab_and_merges_win_over_a_contradicting_tokenizer_json_and_a_warning_says_so(tmp_path):
     write_single(write_pair(tmp_path), tokenizer_json(merges=[["h", "e"]]))
 
-    with pytest.warns(UserWarning, match=r"tokenizer\.json says something else"):
+    with pytest.warns(UserWarning, match=r"tokenizer\.json says something else") as warned:
         tokenizer = load_tokenizer(tmp_path)
 
     check(tokenizer)
+    assert warned[0].filename == __file__
 
 
 def test_a_tokenizer_json_that_cannot_be_read_contradicts_too(tmp_path):
@@ -167,8 +168,10 @@ def test_an_option_that_would_change_every_text_is_refused(tmp_path, key):
 def test_tokens_that_nothing_makes_are_counted_in_a_warning(tmp_path):
     write_pair(tmp_path, vocab={**VOCAB, "unreached": len(TOKENS)})
 
-    with pytest.warns(UserWarning, match=r"263 tokens, but 256 bytes, 5 merges and 1 special tokens make 262"):
+    words = "263 tokens, but 256 bytes, 5 merges and 1 special tokens make 262"
+    with pytest.warns(UserWarning, match=words) as warned:
         load_tokenizer(tmp_path)
+    assert warned[0].filename == __file__
 
 
 def test_a_byte_without_a_token_is_refused_when_it_is_met(tmp_path):
@@ -286,6 +289,7 @@ OTHER_WAYS = {
     "merges of numbers": (tokenizer_json(merges=[[1, 2]]), r"merge 1 is \[1, 2\]"),
     "unknown merge": (tokenizer_json(merges=[["x", "y"]]), "merge 1: 'x y' needs 'xy'"),
     "dropout": (tokenizer_json(dropout=0.1), "'dropout'"),
+    "a negative dropout": (tokenizer_json(dropout=-1), "'dropout' to -1"),
     "a prefix": (tokenizer_json(continuing_subword_prefix="##"), "'continuing_subword_prefix'"),
     "byte fallback": (tokenizer_json(byte_fallback=True), "'byte_fallback'"),
     "a normalizer": ({"normalizer": {"type": "NFC"}}, "normalizes"),
