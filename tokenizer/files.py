@@ -9,10 +9,11 @@ Three forms, the first complete one wins:
 Where form 1 stands beside a `tokenizer.json` that says something else, form 1 is taken and a warning says so.
 """
 
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,28 +30,31 @@ _LOOKS_SPECIAL = re.compile(r"<[^\s<>]+>|\[[A-Z]+\]")
 
 
 def has_tokenizer(directory: Path) -> bool:
-    """Whether `directory` holds one of the three forms, sound or not."""
-    return _pair_in(directory) is not None or (directory / _SINGLE).exists()
+    """Whether `directory` holds one of the three forms, or part of one, sound or not."""
+    return any(os.path.lexists(directory / name) for name in (*chain(*_PAIRS), _SINGLE))
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Read the tokenizer in `directory`.
 
-    Raises TokenizerError for none or a broken one, UnsupportedTokenizerError for one that is no byte-level BPE.
+    Raises TokenizerError for none, half of one or a broken one, UnsupportedTokenizerError for one that is no byte-level
+    BPE.
     """
     pair = _pair_in(directory)
     if pair is not None:
         return _load_pair(directory, *pair)
-    if (directory / _SINGLE).exists():
+    if os.path.lexists(directory / _SINGLE):
         return _load_single(directory / _SINGLE)
+    half = next((name for name in chain(*_PAIRS) if os.path.lexists(directory / name)), None)
+    what = f"{half} is only half of a tokenizer" if half else "there is no tokenizer"
     raise TokenizerError(
-        f"{directory}: there is no tokenizer; needed are vocab.json and merges.txt, encoder.json and vocab.bpe, "
-        "or tokenizer.json. Without them the model takes ids only"
+        f"{directory}: {what}; needed are vocab.json and merges.txt, encoder.json and vocab.bpe, or tokenizer.json. "
+        "Without any of them the model takes ids only"
     )
 
 
 def _pair_in(directory: Path) -> tuple[str, str] | None:
-    return next((pair for pair in _PAIRS if all((directory / name).exists() for name in pair)), None)
+    return next((pair for pair in _PAIRS if all(os.path.lexists(directory / name) for name in pair)), None)
 
 
 def _load_pair(directory: Path, vocab_name: str, merges_name: str) -> Tokenizer:

@@ -104,10 +104,29 @@ def test_a_byte_order_mark_does_not_matter(tmp_path):
 
 
 def test_a_directory_without_a_tokenizer_says_what_is_needed(tmp_path):
-    (tmp_path / "vocab.json").write_text("{}")
-
     assert not has_tokenizer(tmp_path)
-    with pytest.raises(TokenizerError, match=r"vocab\.json and merges\.txt.*ids only"):
+    with pytest.raises(TokenizerError, match=r"there is no tokenizer; .*vocab\.json and merges\.txt.*ids only"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "encoder.json", "vocab.bpe"])
+def test_half_a_tokenizer_is_not_taken_for_none(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+
+    assert has_tokenizer(tmp_path)
+    with pytest.raises(TokenizerError, match=f"{name} is only half of a tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "tokenizer.json"])
+def test_a_link_that_leads_nowhere_is_not_taken_for_no_file(tmp_path, name):
+    write_pair(tmp_path)
+    for other in ("vocab.json", "merges.txt") if name == "tokenizer.json" else (name,):
+        (tmp_path / other).unlink()
+    (tmp_path / name).symlink_to("nowhere")
+
+    assert has_tokenizer(tmp_path)
+    with pytest.raises(TokenizerError, match=f"{name}: cannot be opened: No such file"):
         load_tokenizer(tmp_path)
 
 
