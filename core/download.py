@@ -58,8 +58,10 @@ class _Listed:
     digest: str
 
 
-def cached_snapshot(hub_id: str, revision: str | None) -> Path:
+def cached_snapshot(hub_id: str, revision: str | None, verify: bool = False) -> Path:
     """The directory of a model fetched before, checked again where a file changed since. Opens no connection.
+
+    With `verify` every file is read and checked again.
 
     Raises DownloadError where it is not there or damaged.
     """
@@ -70,11 +72,11 @@ def cached_snapshot(hub_id: str, revision: str | None) -> Path:
             f"{_named(hub_id, revision)}: not in the cache {constants.HF_HUB_CACHE}, and nothing is fetched offline; "
             f"fetch it once with: arrayformer download {which}"
         )
-    check_record(hub_id, commit)
+    check_record(hub_id, commit, verify)
     return snapshot(hub_id, commit)
 
 
-def fetch_snapshot(hub_id: str, revision: str | None) -> Path:
+def fetch_snapshot(hub_id: str, revision: str | None, verify: bool = False) -> Path:
     """The directory of a model at the hub, fetched where it is not in the cache yet.
 
     A commit that is complete in the cache is taken from there without asking the hub. Where the hub cannot be
@@ -82,7 +84,7 @@ def fetch_snapshot(hub_id: str, revision: str | None) -> Path:
     """
     pinned = revision is not None and bool(_COMMIT.fullmatch(revision)) and has_record(hub_id, revision)
     if constants.HF_HUB_OFFLINE or pinned:
-        return cached_snapshot(hub_id, revision)
+        return cached_snapshot(hub_id, revision, verify)
     _warn_of_plain_http()
     with explained(_named(hub_id, revision)):
         try:
@@ -95,7 +97,7 @@ def fetch_snapshot(hub_id: str, revision: str | None) -> Path:
             if seen is None or not has_record(hub_id, seen) or not is_unreachable(error):
                 raise
             warnings.warn(f"{hub_id}: the hub cannot be reached; taking commit {seen} from the cache", stacklevel=2)
-            return cached_snapshot(hub_id, seen)
+            return cached_snapshot(hub_id, seen, verify)
         commit, files = _choose(hub_id, info)
         _check_space(hub_id, commit, files)
         with _progress_on_a_terminal():
@@ -111,6 +113,10 @@ def _named(hub_id: str, revision: str | None) -> str:
 
 def _warn_of_plain_http() -> None:
     address = urlsplit(constants.ENDPOINT)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise DownloadError(
+            f"HF_ENDPOINT is {shown(constants.ENDPOINT)}, which is no address that begins with https://"
+        )
     if address.scheme != "https" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
         warnings.warn(
             f"HF_ENDPOINT is {constants.ENDPOINT}: without https anybody on the way can change files and digests alike",

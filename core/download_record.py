@@ -65,16 +65,16 @@ def write_record(hub_id: str, revision: str | None, commit: str, digests: dict[s
         return  # a cache that cannot be written is checked in full the next time
 
 
-def check_record(hub_id: str, commit: str) -> None:
+def check_record(hub_id: str, commit: str, verify: bool = False) -> None:
     """Raises DownloadError where a cached file is not what was fetched.
 
-    A file whose size and time of change are those recorded is not read again. Where another program fetched the
-    files there is no record, but their digests are the names of the blobs.
+    A file whose size and time of change are those recorded is read again only with `verify`. Where another program
+    fetched the files there is no record, but their digests are the names of the blobs.
     """
     record = _record(hub_id, commit)
     for path in sorted(snapshot(hub_id, commit).iterdir()):
         wanted, *state = record.get(path.name) or [Path(os.path.realpath(path)).name, 0, 0]
-        if not isinstance(wanted, str) or not _DIGEST.fullmatch(wanted) or state == _state(path):
+        if not isinstance(wanted, str) or not _DIGEST.fullmatch(wanted) or (state == _state(path) and not verify):
             continue
         if digest(path, wanted) != wanted:
             raise DownloadError(

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import arrayformer
+from arrayformer.core.checks import shown
 from arrayformer.core.errors import InputError, ModelFileError
 
 FABLE = "fable"
@@ -28,8 +29,9 @@ _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}", re.ASCII)
 
 
 def resolve_model(
-    model: str, *, revision: str | None = None, offline: bool = False, models_dir: str | Path | None = None
-) -> Path:
+    model: str, *, revision: str | None = None, offline: bool = False, models_dir: str | Path | None = None,
+    verify: bool = False,
+) -> Path:  # fmt: skip
     """The directory that `read_checkpoint` reads for a model's name.
 
     model       "fable" (in the package); a directory; one of OpenAI's sizes, "124M", "355M", "774M", "1558M" (the
@@ -37,6 +39,7 @@ def resolve_model(
     revision    which state of a hub's repository: a commit, a branch or a tag (its main branch)
     offline     whether to open no connection and take what was fetched before
     models_dir  where directories in OpenAI's form lie, as picoGPT keeps them
+    verify      whether files of the hub's cache are read and compared again that look unchanged
 
     Raises ModelFileError where there is no such directory, InputError for what cannot be a name, DownloadError for
     what goes wrong on the way from the hub.
@@ -52,9 +55,14 @@ def resolve_model(
     _check_hub_id(hub_id)
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise InputError(f"revision {revision!r} is neither a commit nor the name of a branch or tag")
-    from arrayformer.core.download import cached_snapshot, fetch_snapshot  # huggingface_hub costs 0.2 s
+    try:
+        from arrayformer.core.download import cached_snapshot, fetch_snapshot  # huggingface_hub costs 0.2 s
+    except ValueError as error:  # it reads numbers from HF_HUB_... when it is imported
+        raise InputError(
+            f"huggingface_hub cannot be loaded ({error}): look at the variables HF_... of the shell"
+        ) from None
 
-    return cached_snapshot(hub_id, revision) if offline else fetch_snapshot(hub_id, revision)
+    return cached_snapshot(hub_id, revision, verify) if offline else fetch_snapshot(hub_id, revision, verify)
 
 
 def _packaged(name: str) -> Path:
@@ -69,6 +77,8 @@ def _check_hub_id(name: str) -> None:
         return
     if os.path.exists(name):
         raise ModelFileError(f"{name}: is a file; pass the directory it lies in")
+    if "\0" not in name and os.path.islink(name):
+        raise ModelFileError(f"{name[:200]}: is a link that leads nowhere; it says {shown(os.readlink(name))}")
     known = ", ".join([FABLE, *HUB_IDS])
     raise ModelFileError(
         f"no model {name[:200]!r}: no such directory, none of {known}, and no hub id, which has the form owner/name"

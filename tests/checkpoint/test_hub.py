@@ -305,6 +305,28 @@ def test_a_cached_file_that_was_changed_is_found_out(hub: Hub, cache: Path, offl
             assert (resolve_model("owner/tiny") / "model.safetensors").read_bytes() == WEIGHTS
 
 
+@pytest.mark.parametrize("how", [{"offline": True}, {"revision": COMMIT}])
+def test_a_change_that_left_size_and_time_alone_is_found_out_on_demand(hub: Hub, cache: Path, how: Any) -> None:
+    weights = resolve_model("owner/tiny") / "model.safetensors"
+    before = weights.stat()
+    weights.write_bytes(flipped(WEIGHTS))
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert resolve_model("owner/tiny", **how)
+    with pytest.raises(DownloadError, match=r"model\.safetensors: is not what was fetched"):
+        resolve_model("owner/tiny", verify=True, **how)
+
+
+@pytest.mark.parametrize("address", ["foo", "file:///tmp", "https://", "ftp://huggingface.co"])
+def test_an_endpoint_that_is_no_address_is_said(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, address: Any
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+
+    with pytest.raises(DownloadError, match=r"HF_ENDPOINT is .*, which is no address"):
+        resolve_model("owner/tiny")
+
+
 def test_what_another_program_fetched_is_checked_by_the_names_of_the_blobs(hub: Hub, cache: Path) -> None:
     path = resolve_model("owner/tiny")
     shutil.rmtree(cache / "models--owner--tiny" / "arrayformer")
@@ -333,6 +355,15 @@ def test_a_full_or_closed_disk_is_said(
 
     with pytest.raises(DownloadError, match=f"the disk of the cache {cache} {message}"):
         resolve_model("owner/tiny")
+
+
+def test_a_disk_that_fills_up_keeps_what_arrived_for_the_next_attempt(hub: Hub, cache: Path, small_files: Any) -> None:
+    with small_files(4096), pytest.raises(DownloadError, match=r"cannot be written .File too large"):
+        resolve_model("owner/tiny")
+
+    assert not list(cache.rglob("model.safetensors"))
+    assert (resolve_model("owner/tiny") / "model.safetensors").read_bytes() == WEIGHTS
+    assert [request.split()[-1] for request in hub.requests if "bytes=" in request] == ["bytes=4096-"]
 
 
 def test_too_little_room_is_said_before_anything_is_fetched(
@@ -536,6 +567,24 @@ def test_what_can_be_no_revision_is_refused(hub: Hub, cache: Path, revision: str
 
 def test_a_directory_is_itself(tmp_path: Path) -> None:
     assert resolve_model(str(tmp_path)) == tmp_path
+
+
+def test_a_link_that_leads_nowhere_is_said(tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to("nowhere")
+
+    with pytest.raises(ModelFileError, match="model: is a link that leads nowhere; it says 'nowhere'"):
+        resolve_model(str(tmp_path / "model"))
+
+
+def test_a_variable_that_is_no_number_is_said() -> None:
+    code = "import sys; from arrayformer.cli import main; sys.exit(main(['download', 'a/b', '--offline']))"
+    environment = os.environ | {"HF_HUB_DOWNLOAD_TIMEOUT": "soon"}
+
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: huggingface_hub cannot be loaded (invalid literal")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
