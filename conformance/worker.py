@@ -149,9 +149,15 @@ def main() -> None:
     os.dup2(2, 1)
 
     def answer(what: Mapping[str, Any]) -> None:
-        print(json.dumps(what), file=answers, flush=True)
+        try:
+            print(json.dumps(what), file=answers, flush=True)
+        except BrokenPipeError:  # whoever asked has been ended
+            os._exit(1)  # without the second attempt to write that an ordinary end would make
 
-    hello = json.loads(sys.stdin.readline())
+    first = sys.stdin.readline()
+    if not first:  # whoever started us was ended before it said what to do
+        return
+    hello = json.loads(first)
     from arrayformer.conformance.facts import facts
     from arrayformer.conformance.lab import Lab
     from arrayformer.conformance.registry import all_cases

@@ -107,8 +107,7 @@ class Ending:
     def limit(self, n_prompt: int, n_ctx: int) -> int:
         """How many ids may follow a prompt of `n_prompt`. Raises InputError where they do not fit and may not slide."""
         if self.on_full == "slide":
-            assert self.max_new_tokens is not None
-            return self.max_new_tokens
+            return self.max_new_tokens or 0  # `__post_init__` sees to it that there is one
         if n_prompt > n_ctx:
             raise InputError(
                 f"the prompt has {n_prompt} ids and this model's context is {n_ctx}: "
@@ -135,6 +134,8 @@ def check_stop(stop: object) -> tuple[str, ...]:
     for s in strings:
         if not 0 < len(s) <= MAX_STOP_LENGTH:
             raise InputError(f"a stop string has {len(s)} characters; 1 to {MAX_STOP_LENGTH} are possible")
+        if any("\ud800" <= c <= "\udfff" for c in s):
+            raise InputError(f"the stop string {shown(s)} has a lone surrogate, which no text holds; give it in UTF-8")
     return tuple(strings)
 
 

@@ -101,16 +101,15 @@ def gumbel_noise(word: Array, ids: Array) -> Array:
     return -xp.log(xp.maximum(exponential, u))
 
 
-def penalise(logits: Array, draw: Draw) -> Array:
+def penalise(logits: Array, seen: Array, penalty: Array) -> Array:
     """Logits of ids seen before, divided by the penalty where positive, multiplied where negative.
 
     https://arxiv.org/abs/1909.05858 section 4.1, in the form for logits of either sign.
     """
     xp = array_namespace(logits)
-    assert draw.seen is not None
-    penalty = draw.penalty[:, None, None]
+    penalty = penalty[:, None, None]
     weaker = xp.where(logits > 0.0, logits / penalty, logits * penalty)
-    return xp.where(draw.seen[:, None, :], weaker, logits)
+    return xp.where(seen[:, None, :], weaker, logits)
 
 
 def threshold(logits: Array, draw: Draw, plan: Plan, ops: Ops) -> Array:
@@ -157,7 +156,8 @@ def pick(logits: Array, draw: Draw, plan: Plan, ops: Ops = PLAIN) -> Picked:
     """One id for each place in `logits` [batch, n, n_vocab]."""
     xp = array_namespace(logits)
     finite = xp.all(xp.isfinite(logits), axis=-1)
-    judged = penalise(logits, draw) if plan.penalty else logits
+    seen = draw.seen if plan.penalty else None
+    judged = logits if seen is None else penalise(logits, seen, draw.penalty)
     ids = xp.argmax(judged, axis=-1)
     if not plan.greedy:
         warm = draw.temperature[:, None, None]
@@ -169,12 +169,11 @@ def pick(logits: Array, draw: Draw, plan: Plan, ops: Ops = PLAIN) -> Picked:
         drawn = xp.argmax(noisy, axis=-1)
         ids = xp.where(warm[..., 0] > 0.0, drawn, ids)
     reported = report(logits, ids, plan, ops)
-    return reported._replace(ids=xp.where(finite, ids, -1), seen=mark(draw.seen, ids) if plan.penalty else None)
+    return reported._replace(ids=xp.where(finite, ids, -1), seen=None if seen is None else mark(seen, ids))
 
 
-def mark(seen: Array | None, ids: Array) -> Array:
+def mark(seen: Array, ids: Array) -> Array:
     """`seen` [batch, n_vocab] with `ids` [batch, 1] seen too."""
-    assert seen is not None
     xp = array_namespace(seen)
     return seen | (xp.arange(seen.shape[-1], dtype=ids.dtype, device=device(ids)) == ids)
 

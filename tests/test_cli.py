@@ -142,6 +142,40 @@ def test_a_file_of_json_lines_holds_text_or_ids(generate, tmp_path):
     assert len(out.splitlines()) == 3
 
 
+BAD_LINES = {
+    "no JSON": (b'"a"\nb\n', "line 2: not JSON"),
+    "NaN": (b"NaN\n", "line 1: NaN is not a JSON number"),
+    "a key twice": (b'{"prompt": "a", "prompt": "b"}', "the key 'prompt' stands there twice"),
+    "nested": (b"[" * 100_000, "nested too deeply"),
+    "digits": (b"[" + b"1" * 5000 + b"]", "a number of 5000 digits"),
+    "no prompt": (b'{"text": "a"}', 'needed is a string, a list of ids, or an object with "prompt"'),
+    "a float": (b'"a"\n[1, 2.0]', "prompt 2 of 2: id 2.0 at place 1"),
+    "half a pair": (b'"a"\n"b"\n"\\ud83d"', "prompt 3 of 3: the text has a lone surrogate"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), BAD_LINES.values(), ids=BAD_LINES)
+def test_a_line_that_is_no_prompt_is_named(generate, tmp_path, content, says):
+    (tmp_path / "p.jsonl").write_bytes(content)
+
+    code, out, err = generate("--batch-file", tmp_path / "p.jsonl", "-n", 2)
+
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.jsonl"])
+def test_only_a_line_feed_ends_a_line(generate, tmp_path, name):
+    prompts = ["a\u2028b", "c\x0b\x0cd\x85", "e"]
+    lines = prompts if name == "p.txt" else [json.dumps(prompt, ensure_ascii=False) for prompt in prompts]
+    (tmp_path / name).write_text("\r\n".join(lines), encoding="utf-8", newline="")
+
+    _, out, _ = generate("--batch-file", tmp_path / name, "-n", 2, "--json")
+
+    ids = [json.loads(line)["prompt_ids"] for line in out.split("\n") if line]
+    assert [bytes(row).decode() for row in ids] == prompts
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "says"),
     [
@@ -161,6 +195,8 @@ def test_a_file_of_json_lines_holds_text_or_ids(generate, tmp_path):
         (("a", "--max-tokens", "64"), b"", 2, "ask for 63"),
         (("a", "--seed", "-1"), b"", 2, "seed is -1"),
         (("a", "--stop", ""), b"", 2, "0 characters"),
+        (("a", "--stop", "\udcff"), b"", 2, "lone surrogate"),
+        (("a", "-m", ""), b"", 3, "no model ''"),
         (("a", "--logprobs", "1"), b"", 2, "--logprobs needs --json"),
         (("a", "--on-full", "wrap"), b"", 2, "'wrap' is not one of"),
         (("a", "-n", "5", "--speculate", "--repetition-penalty", "2"), b"", 2, "exclude"),
@@ -306,6 +342,89 @@ def test_ctrl_c_lets_out_what_was_written_and_ends_with_130(directory):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_sigterm_lets_out_what_was_written_and_ends_with_143(directory):
+    process = call("generate", "Hello", "-m", directory, *LONG)
+    first = os.read(process.stdout.fileno(), 10)
+
+    process.terminate()
+    rest, err = process.communicate(timeout=60)
+
+    assert first
+    assert rest.endswith(b"\n")
+    assert (process.returncode, err) == (143, b"")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+def test_sigterm_that_is_swallowed_ends_the_process_all_the_same():
+    code = """if True:
+        import os, signal, sys, time
+        from arrayformer import cli
+
+        class Swallowing:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)
+
+        def work(*_):
+            Swallowing()
+            time.sleep(60)
+
+        cli.LONGEST_END, cli.run = 0.1, work
+        sys.exit(cli.main([]))
+    """
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=50, check=False)
+
+    assert b"Exception ignored" in done.stderr
+    assert done.returncode == 143
+
+
+@pytest.mark.skipif(not os.path.exists(f"/proc/self/task/{os.getpid()}/children"), reason="looks into /proc")
+@pytest.mark.parametrize(
+    "arguments",
+    [("conformance", "--artifacts", "."), ("bench", "--rounds", "100", "--no-bounds", "--prompt-lengths", "16")],
+)
+def test_sigterm_ends_the_processes_that_were_started_too(arguments, tmp_path):
+    process = call(*arguments, cwd=tmp_path)
+    task = f"/proc/{process.pid}/task/{process.pid}/children"
+    deadline = time.monotonic() + 60
+    while not (children := open(task).read().split()) and time.monotonic() < deadline:  # noqa: SIM115
+        time.sleep(0.02)
+
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+
+    while any(os.path.exists(f"/proc/{child}") for child in children) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert children
+    assert process.returncode == 143
+    assert b"most recent call last" not in err
+    assert not [child for child in children if os.path.exists(f"/proc/{child}")]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's way to close a stream")
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "out", "err"),
+    [
+        (">&-", ("tokenize", "a"), 3, b"", b"error: standard output is closed: there is nowhere to write to\n"),
+        (">&-", ("--help",), 3, b"", b"error: standard output is closed: there is nowhere to write to\n"),
+        ("2>&-", ("tokenize", "a"), 0, b"64\n", b""),
+        ("2>&-", ("tokenize", "--decode", "x"), 2, b"", b""),
+        (">&- 2>&-", ("tokenize", "a"), 3, b"", b""),
+        ("<&-", ("tokenize", "a"), 0, b"64\n", b""),
+        ("<&-", ("tokenize", "-"), 2, b"", b"error: standard input is closed; give the prompt as an argument\n"),
+    ],
+)
+def test_streams_that_are_closed_from_the_start_are_no_crash(closed, arguments, code, out, err):
+    shell = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "arrayformer", *arguments]
+
+    done = subprocess.run(shell, capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_closed_pipe_ends_quietly(directory):
     process = call("generate", "Hello", "-m", directory, *LONG)
     os.read(process.stdout.fileno(), 10)
@@ -314,6 +433,41 @@ def test_a_closed_pipe_ends_quietly(directory):
     process.wait(timeout=60)
 
     assert (process.returncode, process.stderr.read()) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("conformance", "--case", "L1-relu", "--json", "r.json"),
+        ("conformance", "--case", "L1-relu", "--junit", "r.xml"),
+        ("inspect", "Once upon a time", "--html", "r.html"),
+        ("new-backend", "mine"),
+    ],
+)
+def test_a_file_that_finds_no_room_is_said_and_not_left_half_written(
+    run, monkeypatch, tmp_path, small_files, arguments
+):
+    monkeypatch.chdir(tmp_path)
+
+    with small_files(200):
+        code, _, err = run(*arguments)
+
+    assert code == 3
+    assert err.splitlines()[-1].endswith("cannot be written: File too large")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--json", "--html", "--junit"])
+def test_where_a_report_cannot_lie_is_said_before_the_cases_run(run, tmp_path, option):
+    code, out, err = run("conformance", "--level", 0, option, tmp_path / "nonesuch" / "file")
+
+    assert (code, out) == (3, "")
+    assert "there is no folder" in err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e9"])
+def test_a_time_limit_that_is_none_is_refused(run, seconds):
+    assert run("conformance", "--case", "L1-relu", "--timeout", seconds)[:2] == (2, "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")

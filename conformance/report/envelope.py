@@ -10,6 +10,7 @@ from typing import Any
 from arrayformer.conformance.outcome import OUTCOMES, Result
 from arrayformer.conformance.session import Run
 from arrayformer.core.errors import InputError
+from arrayformer.whole_file import write_whole
 
 API_VERSION = "2024.12"  # of the standard the graph is written against
 
@@ -51,7 +52,7 @@ def execution_target(device: str, library: str) -> dict[str, str]:
 
 def write(run: Run, path: Path) -> None:
     """Write the envelope to `path`."""
-    path.write_text(json.dumps(envelope(run), indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(envelope(run), indent=1) + "\n")
 
 
 def read(path: Path) -> Run:

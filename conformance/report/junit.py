@@ -6,6 +6,7 @@ from pathlib import Path
 
 from arrayformer.conformance.outcome import Result
 from arrayformer.conformance.session import Run
+from arrayformer.whole_file import write_whole
 
 _KINDS = {"failed": "failure", "timeout": "failure", "xpassed": "failure", "error": "error"}
 
@@ -23,7 +24,7 @@ def write(runs: Sequence[Run], path: Path) -> None:
         for result in run.results:
             add(suite, result)
     ET.indent(root)
-    ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    write_whole(path, "<?xml version='1.0' encoding='utf-8'?>\n" + ET.tostring(root, encoding="unicode"))
 
 
 def add(suite: ET.Element, result: Result) -> None:

@@ -11,6 +11,7 @@ from arrayformer.conformance.registry import LEVELS, all_cases
 from arrayformer.conformance.report.plot import Line, log_plot
 from arrayformer.conformance.session import Run
 from arrayformer.core.errors import InputError
+from arrayformer.whole_file import write_whole
 
 MARKS = {
     "passed": "✓", "failed": "✗", "error": "!", "timeout": "∞", "skipped": "–", "xfailed": "×", "xpassed": "?",
@@ -19,7 +20,7 @@ MARKS = {
 
 def write(runs: Sequence[Run], path: Path) -> None:
     """Write the page. Raises InputError where jinja2 is not installed."""
-    path.write_text(render(runs), encoding="utf-8")
+    write_whole(path, render(runs))
 
 
 def render(runs: Sequence[Run]) -> str:

@@ -38,6 +38,8 @@ def save_checkpoint(
     path = Path(path)
     tensors = _rounded(config, params, dtype)
     _check_names(tokenizer_files)
+    from safetensors import SafetensorError  # its import costs time that reading need not spend
+
     try:
         with _staged(path) as folder:
             _write_tensors(folder / WEIGHTS, tensors, dtype)
@@ -47,8 +49,8 @@ def save_checkpoint(
             (folder / "config.json").write_text(text, encoding="utf-8")
             # The library makes its file readable for the owner alone.
             shutil.copymode(folder / "config.json", folder / WEIGHTS)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _check_names(tokenizer_files: Mapping[str, bytes]) -> None:
@@ -91,17 +93,14 @@ def _bfloat16_bits(x: np.ndarray) -> np.ndarray:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, np.ndarray], dtype: str) -> None:
-    from safetensors import SafetensorError, TensorSpec, serialize_file
+    from safetensors import TensorSpec, serialize_file
 
     little = {name: x.astype(x.dtype.newbyteorder("<"), copy=False) for name, x in tensors.items()}
     specs = {
         name: TensorSpec(dtype=dtype, shape=x.shape, data_ptr=x.ctypes.data, data_len=x.nbytes)
         for name, x in little.items()
     }
-    try:
-        serialize_file(specs, path, metadata={"format": "pt"})  # transformers asks for the metadata
-    except SafetensorError as error:
-        raise ModelFileError(f"{path.name}: cannot be written: {error}") from error
+    serialize_file(specs, path, metadata={"format": "pt"})  # transformers asks for the metadata
 
 
 def _hf_config(config: GPT2Config, dtype: str) -> dict[str, Any]:

@@ -4,14 +4,14 @@ import json
 from typing import Any, NoReturn
 
 from arrayformer.core.checkpoint.files import shown
-from arrayformer.core.errors import ModelFileError
+from arrayformer.core.errors import ArrayformerError, ModelFileError
 
 
 class _Fault(Exception):
     """What is wrong; `parse` adds the file and raises the caller's error."""
 
 
-def parse(text: str, where: str, error: type[ModelFileError] = ModelFileError) -> Any:
+def parse(text: str, where: str, error: type[ArrayformerError] = ModelFileError) -> Any:
     """The value of a JSON text.
 
     Raises `error`, beginning with `where`, for what is no JSON, for duplicate keys (Python keeps the last), for NaN
@@ -27,7 +27,7 @@ def parse(text: str, where: str, error: type[ModelFileError] = ModelFileError) -
         raise error(f"{where}: nested too deeply") from None
 
 
-def decode(data: bytes, where: str, error: type[ModelFileError] = ModelFileError) -> str:
+def decode(data: bytes, where: str, error: type[ArrayformerError] = ModelFileError) -> str:
     """UTF-8 bytes as text. Raises `error` naming the first byte that is not UTF-8."""
     try:
         return data.decode("utf-8")

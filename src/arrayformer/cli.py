@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -25,6 +27,14 @@ COMMANDS = {
 """Each subcommand with its line in --help, so that --help imports none of them."""
 
 INTERRUPTED = 130
+TERMINATED = 143
+
+LONGEST_END = 5.0
+"""Seconds that an end after SIGTERM may take."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come. Whatever cleans up after Ctrl-C cleans up after this."""
 
 
 class LazyGroup(click.Group):
@@ -74,7 +84,7 @@ def show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> No
 @click.group(
     cls=LazyGroup, params=[debug_option()], context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 conformance or evaluation failed, 2 usage, 3 file, 4 backend, 5 network, "
-    "6 numeric, 130 Ctrl-C.",
+    "6 numeric, 130 Ctrl-C, 143 SIGTERM.",
 )  # fmt: skip
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version, help="Its number.")
 def group() -> None:
@@ -85,15 +95,20 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     meta: dict[str, Any] = {}
     warnings.formatwarning = one_line
+    fill_closed_streams()
+    if sys.stdout is None:
+        print("error: standard output is closed: there is nowhere to write to", file=sys.stderr)
+        return 3
     try:
-        code = run(list(sys.argv[1:] if args is None else args), meta)
-        sys.stdout.flush()
+        with sigterm_unwinds():
+            code = run(list(sys.argv[1:] if args is None else args), meta)
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has had enough. Python would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return interrupted()
+    except KeyboardInterrupt as end:
+        return interrupted(end)
     except Exception as error:
         from arrayformer.core.errors import ArrayformerError
 
@@ -101,6 +116,46 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         return report(error)
     return code
+
+
+def fill_closed_streams() -> None:
+    """Open the null device in the place of streams that were closed before we came.
+
+    Their numbers would go to the next files that are opened, and what a library prints would go into those.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+@contextmanager
+def sigterm_unwinds() -> Iterator[None]:
+    """Let the first SIGTERM end the block as Ctrl-C does; a second one ends the process at once.
+
+    An exception from a signal is lost where Python cannot raise it, in a finalizer say: after LONGEST_END seconds the
+    process ends whatever it is doing.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if hasattr(signal, "setitimer"):  # Windows has none
+            signal.signal(signal.SIGALRM, lambda *_: os._exit(TERMINATED))
+            signal.setitimer(signal.ITIMER_REAL, LONGEST_END)
+        raise Terminated
+
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(args: list[str], meta: dict[str, Any]) -> int:
@@ -117,7 +172,7 @@ def run(args: list[str], meta: dict[str, Any]) -> int:
         return result if isinstance(result, int) else 0
     except Exit as ended:
         return ended.exit_code
-    except Abort:
+    except Abort:  # click's word for Ctrl-C at a prompt
         raise KeyboardInterrupt from None
     except ClickException as error:
         error.show()
@@ -146,11 +201,11 @@ def os_message(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def interrupted() -> int:
-    """End after Ctrl-C: what was produced goes out, a second Ctrl-C ends at once."""
+def interrupted(end: KeyboardInterrupt) -> int:
+    """End after Ctrl-C or SIGTERM: what was produced goes out, a second Ctrl-C ends at once."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return INTERRUPTED
+    return TERMINATED if isinstance(end, Terminated) else INTERRUPTED

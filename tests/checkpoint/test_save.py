@@ -12,7 +12,7 @@ import pytest
 
 from arrayformer.core.checkpoint import read_checkpoint, save_checkpoint
 from arrayformer.core.config import GPT2Config
-from arrayformer.core.errors import InputError
+from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.params import random_params, walk
 
 TINY = GPT2Config(n_vocab=11, n_ctx=7, n_embd=6, n_head=3, n_layer=2, eos_token_id=10)
@@ -141,6 +141,20 @@ def test_a_write_that_fails_in_the_middle_leaves_the_old_checkpoint(
 
     with pytest.raises(ValueError, match="No space left"):
         save_checkpoint(model, TINY, random_params(TINY, seed=2))
+
+    np.testing.assert_array_equal(read_checkpoint(model)[1]["wte"], random_params(TINY, seed=1)["wte"])
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("n", [0, 100, 2000])
+def test_a_disk_that_fills_up_leaves_the_old_checkpoint(tmp_path: Path, small_files: Any, n: int) -> None:
+    model = tmp_path / "model"
+    save_checkpoint(model, TINY, random_params(TINY, seed=1))
+
+    with small_files(n), pytest.raises(ModelFileError, match=r"model: cannot be written: .*File too large"):
+        save_checkpoint(model, TINY, random_params(TINY, seed=2))
+    with small_files(n), pytest.raises(ModelFileError, match="new: cannot be written"):
+        save_checkpoint(tmp_path / "new", TINY, random_params(TINY, seed=2))
 
     np.testing.assert_array_equal(read_checkpoint(model)[1]["wte"], random_params(TINY, seed=1)["wte"])
     assert [file.name for file in tmp_path.iterdir()] == ["model"]

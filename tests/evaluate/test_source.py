@@ -1,4 +1,5 @@
 import hashlib
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -100,3 +101,11 @@ def test_what_was_fetched_is_checked_too(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match=r"gone\.txt cannot be read: No such file"):
         read(EXACT, tmp_path / "gone.txt")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_what_may_never_end_is_not_read(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "a.txt")
+
+    with pytest.raises(DataFileError, match=r"a\.txt is a pipe or a device"):
+        read(EXACT, tmp_path / "a.txt")

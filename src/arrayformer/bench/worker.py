@@ -5,6 +5,7 @@ peak memory is counted by process.
 """
 
 import json
+import os
 import sys
 import time
 from typing import Any, TextIO
@@ -112,8 +113,11 @@ def serve(worker: object, requests: TextIO, answers: TextIO) -> None:
             answer = getattr(worker, request.pop("do"))(**request)
         except (ArrayformerError, ImportError) as error:
             answer = {"error": type(error).__name__, "message": str(error)}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        try:
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # whoever asked has been ended
+            os._exit(1)  # without the second attempt to write that an ordinary end would make
 
 
 if __name__ == "__main__":

@@ -94,22 +94,21 @@ def without_line_break(text: str) -> str:
 
 def prompts_in(path: Path) -> Iterator[str | list[int]]:
     """The prompts in a file, one a line; lines without anything are left out."""
-    import json
+    from arrayformer.core.checkpoint import strict_json
 
-    lines = [(n, line) for n, line in enumerate(read_text(str(path)).splitlines(), 1) if line.strip()]
-    if not lines:
+    # Not splitlines(): U+2028 and form feeds end no line of a text file, and may stand inside a JSON string.
+    lines = [line.removesuffix("\r") for line in read_text(str(path)).split("\n")]
+    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
         raise InputError(f"{path}: there is no prompt in this file; write one on each line")
-    for n, line in lines:
+    for n, line in numbered:
         if path.suffix != ".jsonl":
             yield line
             continue
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {n}: this is no JSON ({error})") from None
+        entry = strict_json.parse(line, f"{path}, line {n}", InputError)
         found = entry.get("prompt") if isinstance(entry, dict) else entry
         if not isinstance(found, str | list):
-            raise InputError(f"{path}, line {n}: needed is a string, a list of ids, or an object with \"prompt\"")
+            raise InputError(f'{path}, line {n}: needed is a string, a list of ids, or an object with "prompt"')
         yield found
 
 

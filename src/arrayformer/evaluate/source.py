@@ -79,8 +79,10 @@ def read(source: Source, path: Path | None, *, offline: bool = False) -> Text:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes. Raises DataFileError."""
+    """The file's bytes. Raises DataFileError for what is no regular file, too, which might never end."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataFileError(f"{path} is a pipe or a device; needed is a regular file, whose end is known")
         return path.read_bytes()
     except OSError as error:
         raise DataFileError(f"{path} cannot be read: {error.strerror or error}") from error
