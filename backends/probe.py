@@ -141,11 +141,18 @@ def describe(backend: Any) -> dict[str, Any]:
 
 
 def compute(backend: Any) -> None:
-    """One product on the device. Raises PluginError where it comes back wrong."""
+    """One product on the device. Raises PluginError where it comes back wrong, or the graph would know no namespace."""
     import numpy as np
+
+    from arrayformer.core.array_api import array_namespace, device
 
     host = np.arange(6, dtype=np.float32).reshape(2, 3)
     x = backend.asarray(host, backend.dtype)
+    try:
+        array_namespace(x), device(x)
+    except (TypeError, AttributeError) as error:
+        advice = "supply it with arrayformer.core.array_api.register_namespace"
+        raise PluginError(f"backend {backend.name!r}: {type(x).__name__}: {error}; {advice}") from error
     product = backend.to_numpy(backend.compile(lambda a: a @ backend.xp.matrix_transpose(a))(x))
     backend.synchronize()
     if type(product) is not np.ndarray or product.shape != (2, 2) or not np.array_equal(product, host @ host.T):

@@ -62,6 +62,24 @@ def test_missing_functions_are_counted_before_anything_runs(install: Install) ->
     assert report.lacks == ["tanh"]
 
 
+@pytest.mark.parametrize(
+    ("has", "says"),
+    [
+        ("pass", "Bare is not a supported array type"),
+        ("__array_namespace__ = lambda x, api_version=None: xp", "device"),
+    ],
+)
+def test_arrays_the_graph_knows_no_namespace_or_device_of_are_named(install: Install, has: str, says: str) -> None:
+    source = backend_source("asarray = lambda self, host, dtype=None: Bare()").replace("class Acme", "{bare}class Acme")
+    install(source.format(bare=f"class Bare:\n    {has}\n"))
+
+    report = check_backend("acme")
+
+    assert (report.state, report.step) == ("broken", "computing")
+    assert says in report.error
+    assert report.error.endswith("supply it with arrayformer.core.array_api.register_namespace")
+
+
 def test_a_backend_without_its_hardware_is_unavailable_not_broken(install: Install) -> None:
     claims = "def devices(self):\n    raise BackendError('no card here')"
     install("from arrayformer.core.errors import BackendError\n" + backend_source(claims))
