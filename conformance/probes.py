@@ -89,13 +89,6 @@ def quiet(params: Params) -> Params:
     return params
 
 
-def loud(params: Params) -> Params:
-    """Scores of some thousands: attention looks at one key, and softmax must not overflow."""
-    for block in params["blocks"]:
-        block["attn"]["c_attn"]["w"][:, : 2 * params["wte"].shape[1]] *= np.float32(25)
-    return params
-
-
 def residual_only(params: Params) -> Params:
     """Attention and feed-forward that add nothing: logits = ln_f(wte + wpe) @ wte.T"""
     for block in params["blocks"]:
@@ -104,7 +97,21 @@ def residual_only(params: Params) -> Params:
     return params
 
 
-TWISTS = {"": lambda p: p, "outliers": outliers, "quiet": quiet, "loud": loud, "residual": residual_only}
+def still(params: Params) -> Params:
+    """`quiet` and `residual_only`: the last layer norm, too, sees next to no variance."""
+    return residual_only(quiet(params))
+
+
+def loud(params: Params) -> Params:
+    """Scores of some thousands: attention looks at one key, and softmax must not overflow."""
+    for block in params["blocks"]:
+        block["attn"]["c_attn"]["w"][:, : 2 * params["wte"].shape[1]] *= np.float32(25)
+    return params
+
+
+TWISTS = {
+    "": lambda p: p, "outliers": outliers, "quiet": quiet, "loud": loud, "residual": residual_only, "still": still,
+}  # fmt: skip
 
 _P2 = GPT2Config(n_vocab=512, n_ctx=64, n_embd=64, n_head=4, n_layer=2)
 _ALL = (
@@ -117,6 +124,7 @@ _ALL = (
     Probe("quiet", _P2, twist="quiet"),
     Probe("loud", _P2, twist="loud"),
     Probe("residual", _P2, twist="residual"),
+    Probe("still", _P2, twist="still"),
     Probe("long", GPT2Config(n_vocab=31, n_ctx=300, n_embd=16, n_head=2, n_layer=1)),
     Probe(
         "untied",

@@ -59,15 +59,21 @@ def cached(lab: Lab, name: str) -> None:
 
 @case(3, "chunks")
 def chunks(lab: Lab) -> None:
-    """A text read in pieces of any lengths gives what reading at once gives."""
-    [ids] = ids_of(probe("p3"), 1)
+    """A text read in pieces of any lengths gives what reading at once gives, in the third long piece too."""
     rng = np.random.Generator(np.random.PCG64(5))
-    for _ in range(12):
-        context, texts = lab.engine("p3").context(1), [list[int]()]
-        while len(texts[0]) < len(ids):
-            n = int(rng.integers(1, 1 + min(17, len(ids) - len(texts[0]))))
-            start = len(texts[0])
-            read(lab, "p3", context, texts, [ids[start : start + n]], f"a piece of {n}")
+    for name, times, most in (("p3", 12, 17), ("p2", 4, 16)):
+        [ids] = ids_of(probe(name), 1)
+        for _ in range(times):
+            context, texts = lab.engine(name).context(1), [list[int]()]
+            while len(texts[0]) < len(ids):
+                n = int(rng.integers(1, 1 + min(most, len(ids) - len(texts[0]))))
+                start = len(texts[0])
+                read(lab, name, context, texts, [ids[start : start + n]], f"a piece of {n}")
+    [ids] = ids_of(probe("long"), 1)
+    context, texts = lab.engine("long").context(1), [list[int]()]
+    for n in (120, 100, 80):
+        start = len(texts[0])
+        read(lab, "long", context, texts, [ids[start : start + n]], f"a piece of {n}")
 
 
 @case(3, "every-position")

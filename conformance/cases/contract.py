@@ -143,6 +143,13 @@ def copies(lab: Lab) -> None:
         lab.require(np.array_equal(lab.get(tree), stored), f"place shares the host's memory ({n} float32)")
         back[:] = -9
         lab.require(np.array_equal(lab.get(placed), want), f"to_numpy gives away the device's memory ({n} float32)")
+        for dtype in (np.int64, np.int32):
+            ids = aligned(2 * n).view(dtype)[:n]
+            ids[:] = np.arange(n)
+            placed = lab.backend.asarray(ids)
+            ids[:] = -7
+            shared = not np.array_equal(lab.get(placed), np.arange(n))
+            lab.require(not shared, f"asarray of ids shares the host's memory ({n} {ids.dtype})")
 
 
 @case(0, "weights")

@@ -13,7 +13,7 @@ from arrayformer.conformance.probes import probe
 from arrayformer.conformance.registry import case
 from arrayformer.core.model import gpt2
 
-PROBED = ("p1", "p2", "p3", "outliers", "deep", "quiet", "loud", "residual", "untied", "relu", "silu")
+PROBED = ("p1", "p2", "p3", "outliers", "deep", "quiet", "loud", "residual", "still", "untied", "relu", "silu")
 
 
 @case(2, "logits", over=PROBED)

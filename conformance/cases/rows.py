@@ -91,9 +91,10 @@ def layer_norm(lab: Lab) -> None:
     Told from another epsilon, a variance divided by n - 1, a variance computed in one pass, a forgotten gain or bias.
     """
     trials: list[Trial] = []
-    for n in (33, 16, 768, 1):
+    for n in (33, 16, 768, 1600, 1):
         g, b = 1 + normal(n + 1, n) / 3, normal(n + 2, n)
-        for kind, x in norm_rows(n).items():
+        kinds = norm_rows(n)
+        for kind, x in kinds.items() if n < 1000 else [next(iter(kinds.items()))]:
             choices = (1e-5, 1e-3) if n == 33 else (1e-5,)
             trials += [norm(lab, x, g, b, eps, f"{n} wide, {kind}, epsilon {eps:g}") for eps in choices]
     lab.try_all(trials)

@@ -76,6 +76,36 @@ def long_sums(lab: Lab) -> None:
             lab.require(bool(np.all(lab.get(got) == n)), f"the sum of {n} ones, {way}, is {lab.get(got)[0]}")
 
 
+@case(1, "long-rows")
+def long_rows(lab: Lab) -> None:
+    """Functions of a row of 50,257 numbers see all of it, to the last: maximum, its place, sums, rows taken.
+
+    A place kept in 16 bits, or a last block that is left out, shows only here.
+    """
+    n = 50257
+    rng = np.random.Generator(np.random.PCG64(n))
+    x = rng.integers(-1000, 1000, (3, n)).astype(np.float32)
+    x[0, -1], x[1, 40000], x[2, 32768] = 5000, 5000, 5000
+    ids = np.array([n - 1, 40000, 32768, 0])
+
+    def several(a: Any, i: Any) -> list[Any]:
+        xp = array_api.array_namespace(a)
+        counted = xp.cumulative_sum(xp.astype(a > 0.0, xp.int32), axis=-1)
+        return [xp.max(a, axis=-1), xp.argmax(a, axis=-1), xp.sum(a, axis=-1), counted[..., -1:],
+                xp.take(xp.matrix_transpose(a), i, axis=0)]  # fmt: skip
+
+    want = [x.max(axis=-1), x.argmax(axis=-1), x.sum(axis=-1, dtype=np.float64), (x > 0).sum(axis=-1, keepdims=True),
+            x.T[ids]]  # fmt: skip
+    names = ("max", "argmax", "sum", "cumulative_sum", "take")
+    for way, results in lab.call(several, lab.put(x), lab.put(ids)).items():
+        for name, got, true in zip(names, results, want, strict=True):
+            host = lab.get(got)
+            # Whole numbers below 2^24: sums are exact in any order.
+            lab.require(
+                np.array_equal(host, true), f"{name} of {n} numbers, {way}: {host.tolist()}, not {true.tolist()}"
+            )
+
+
 @case(1, "casts", over=("float16", "bfloat16"))
 def casts(lab: Lab, dtype: str) -> None:
     """Every float16 or bfloat16 goes to float32 and back unchanged; float32 is rounded to the nearest, halves to even.

@@ -5,10 +5,10 @@ arrayformer conformance --backend arrayformer.conformance.wrong:erf_gelu
 
 from typing import Any
 
-from arrayformer.conformance.wrong import contract, functions, mathematics, memory, modes
+from arrayformer.conformance.wrong import contract, functions, mathematics, memory, modes, namespace
 from arrayformer.conformance.wrong.registry import WRONG, Wrong
 
-SUBJECTS = (mathematics, functions, modes, memory, contract)
+SUBJECTS = (mathematics, functions, modes, memory, namespace, contract)
 
 
 def __getattr__(name: str) -> Any:

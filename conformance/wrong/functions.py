@@ -154,3 +154,34 @@ def past_a_bucket() -> Mapping[str, Any]:
     return {
         "embed": lambda table, ids: ops.embed(table, np.where((ids > 255) & (table.shape[0] < 400), ids - 256, ids))
     }
+
+
+@wrong("L2-logits[still]", "R =")
+class last_norm_eps(NumpyBackend):
+    """The epsilon of the last layer norm alone is 1e-6."""
+
+    def place(self, params: Params, *, owned: bool = False) -> Params:
+        placed = super().place(params, owned=owned)
+        self.gains = [*getattr(self, "gains", []), *([placed["ln_f"]["g"]] if "ln_f" in placed else [])]
+        return placed
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:
+            last = any(g is gain for gain in getattr(self, "gains", []))
+            return ops.layer_norm(x, g, b, eps * 0.1 if last else eps)
+
+        return {**super().overrides, "layer_norm": layer_norm}
+
+
+@wrong("L1-attention", "large, 9 queries")
+def clipped_scores() -> Mapping[str, Any]:
+    """Scores are cut at the largest float16."""
+
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+        def tap(name: str, x: Array) -> Array:
+            return np.clip(x, -65504, 65504) if name == "scores" else x
+
+        return ops.causal_attention(q, k, v, position, slot, **{**how, "tap": tap})
+
+    return {"causal_attention": causal_attention}

@@ -170,3 +170,11 @@ class leaks(NumpyBackend):
     def zeros(self, shape: tuple[int, ...]) -> Array:
         self.kept.append(np.ones(shape, dtype=np.float32))
         return super().zeros(shape)
+
+
+@wrong("L0-copies", "asarray of ids shares")
+class aliases_ids(NumpyBackend):
+    """Ids are not copied: the step reads what the host wrote in the meantime."""
+
+    def asarray(self, host: Array, dtype: str | None = None) -> Array:
+        return np.asarray(host) if dtype is None and host.dtype == np.int64 else super().asarray(host, dtype)
