@@ -1,6 +1,6 @@
 """Everything there is to run on a machine with an NVIDIA GPU, in one command, with a record of what ran.
 
-    pip install -e '.[test,jax,cupy12]' 'jax[cuda12]'
+    pip install -e '.[test,jax,cupy12]' 'jax[cuda12]' -e examples/torch_backend
     python benchmarks/gpu.py --out gpu-run
 
 For each of jax, cupy and torch that is installed: the probe, the conformance suite, the tests marked `gpu`, and the
