@@ -7,7 +7,7 @@ follows the standard. Each attribute is a claim that the conformance suite tests
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -104,6 +104,10 @@ class Backend:
     def cache_arrays(self, n: int, shape: tuple[int, ...]) -> list[Array]:
         """`n` arrays as `zeros` makes them: the keys and values of all layers."""
         return [self.zeros(shape) for _ in range(n)]
+
+    def order(self, path: str, shape: tuple[int, ...]) -> Literal["C", "F"]:
+        """In which order of the host's memory `place` wants the weight at `path`, so that it need not be copied."""
+        return "C"
 
     def place(self, params: Params, *, owned: bool = False) -> Params:
         """The weights on the device, in this backend's dtype and layout.

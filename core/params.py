@@ -1,13 +1,16 @@
 """The weights as nested dicts named as in the checkpoint, and their shapes."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from arrayformer.core.config import GPT2Config
 
 Params = dict[str, Any]
+
+Order = Callable[[str, tuple[int, ...]], Literal["C", "F"]]
+"""In which order of memory a weight is wanted, from its path and shape: row by row ("C") or column by column ("F")."""
 
 
 def shapes(config: GPT2Config) -> Params:

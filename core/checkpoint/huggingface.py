@@ -14,10 +14,10 @@ from arrayformer.core.checkpoint.files import open_inside, shown
 from arrayformer.core.checkpoint.generation_file import read_end_of_text
 from arrayformer.core.checkpoint.safetensors_file import read_table
 from arrayformer.core.checkpoint.shard_index import WEIGHTS, read_index
-from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, read_tensor
+from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, read_tensor, row_major
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ConfigError, ModelFileError, TokenizerError
-from arrayformer.core.params import Params
+from arrayformer.core.params import Order, Params
 
 _PREFIX = "transformer."
 _BARE = ("wte.", "wpe.", "h.", "ln_f.")
@@ -37,8 +37,9 @@ def hf_name(path: str) -> str:
 
 
 def read_huggingface(
-    directory: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False
-) -> tuple[GPT2Config, Params]:
+    directory: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
+    order: Order = row_major,
+) -> tuple[GPT2Config, Params]:  # fmt: skip
     """The config and weights of a directory in Hugging Face's form."""
     config = read_config(directory)
     if (end := read_end_of_text(directory, config.n_vocab)) is not None:
@@ -49,7 +50,7 @@ def read_huggingface(
         head = _take_tied_head(config, named)
         _check_vocabulary(config, named, directory)
         stored = check_tensors(config, named, hf_name, directory, ignore_extra)
-        params = load_params(config, stored, allow_nonfinite)
+        params = load_params(config, stored, allow_nonfinite, order)
         if head is not None:
             _check_equal(head, read_tensor(head, allow_nonfinite=allow_nonfinite), params["wte"])
         return config, params

@@ -8,10 +8,10 @@ from pathlib import Path
 from arrayformer.core.checkpoint.bundle import BundleEntry, read_bundle
 from arrayformer.core.checkpoint.config_file import config_from_openai, read_json_object
 from arrayformer.core.checkpoint.files import ModelFile, open_inside, shown
-from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params
+from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, row_major
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ModelFileError
-from arrayformer.core.params import Params
+from arrayformer.core.params import Order, Params
 
 HPARAMS = "hparams.json"
 
@@ -24,8 +24,9 @@ def openai_name(path: str) -> str:
 
 
 def read_openai(
-    directory: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False
-) -> tuple[GPT2Config, Params]:
+    directory: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
+    order: Order = row_major,
+) -> tuple[GPT2Config, Params]:  # fmt: skip
     """The config and weights of a directory in OpenAI's form. Every tensor's CRC is checked."""
     config = config_from_openai(read_json_object(directory, HPARAMS), str(directory / HPARAMS))
     stem = _stem(directory)
@@ -34,7 +35,7 @@ def read_openai(
         file = stack.enter_context(open_inside(directory, f"{stem}.data-00000-of-00001"))
         named = {name: _stored(name, file, found) for name, found in index.items()}
         stored = check_tensors(config, named, openai_name, directory, ignore_extra)
-        return config, load_params(config, stored, allow_nonfinite)
+        return config, load_params(config, stored, allow_nonfinite, order)
 
 
 def _stem(directory: Path) -> str:

@@ -5,9 +5,10 @@ from pathlib import Path
 from arrayformer.core.checkpoint.huggingface import read_huggingface
 from arrayformer.core.checkpoint.openai import HPARAMS, read_openai
 from arrayformer.core.checkpoint.shard_index import INDEX, WEIGHTS
+from arrayformer.core.checkpoint.weights import row_major
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ModelFileError
-from arrayformer.core.params import Params
+from arrayformer.core.params import Order, Params
 
 # Names and endings of weights in other forms, and the way from there.
 _FOREIGN = {
@@ -25,8 +26,9 @@ _FOREIGN = {
 
 
 def read_checkpoint(
-    path: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False
-) -> tuple[GPT2Config, Params]:
+    path: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
+    order: Order = row_major,
+) -> tuple[GPT2Config, Params]:  # fmt: skip
     """The config and weights in a model's directory.
 
     path             a directory in Hugging Face's form (config.json and model.safetensors, or
@@ -34,6 +36,7 @@ def read_checkpoint(
                      model.ckpt.*)
     allow_nonfinite  whether weights may hold NaN or infinity, to look into a model that has gone wrong
     ignore_extra     whether tensors that are no part of a GPT-2 may lie beside the weights
+    order            in which order of memory a weight is wanted, from its path and shape (`Backend.order`)
     returns  the config, and NumPy arrays nested as `params.shapes(config)` says: float32, or float16 where all weights
              are stored so. `lm_head` is there where the head is not tied to wte.
 
@@ -46,9 +49,9 @@ def read_checkpoint(
         raise ModelFileError(f"{path}: {what}")
     names = {entry.name for entry in path.iterdir()}
     if "config.json" in names and (WEIGHTS in names or INDEX in names):
-        return read_huggingface(path, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra)
+        return read_huggingface(path, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=order)
     if HPARAMS in names and "checkpoint" in names:
-        return read_openai(path, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra)
+        return read_openai(path, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=order)
     raise ModelFileError(f"{path}: {_what_is_missing(names)}")
 
 

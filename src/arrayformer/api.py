@@ -264,7 +264,9 @@ def load(
 
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype, mesh=mesh)
     where = resolve_model(str(model), revision=revision, offline=offline, models_dir=models_dir)
-    config, params = read_checkpoint(where, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra)
+    config, params = read_checkpoint(
+        where, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=chosen.order
+    )
     return Model(config, Engine(config, params, chosen, owned=True), tokenizer_of(where))
 
 
