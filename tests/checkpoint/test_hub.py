@@ -523,6 +523,7 @@ def test_a_hub_with_https_may_not_lead_away_from_it(hub: Hub, cache: Path, monke
     assert hub.requests == []
 
 
+@pytest.mark.usefixtures("cache")
 def test_limits_end_with_their_block_and_bind_no_other_thread(hub: Hub) -> None:
     answers: list[int] = []
     url = f"{hub.endpoint}/api/models/owner/tiny"

@@ -109,6 +109,7 @@ BAD = {
     "S-35 empty name": (renamed(""), "a name of 0 characters"),
     "S-35 lone surrogate": (renamed("\ud800"), "half a surrogate pair"),
     "S-35 long name": (renamed("x" * 5000), "a name of 5000 characters"),
+    "S-35 lone surrogate in the metadata": (with_metadata({"a": "\ud800"}), "half a surrogate pair"),
     "S-36 metadata of numbers": (with_metadata({"a": 1}), "__metadata__"),
     "S-36 metadata is a list": (with_metadata(["a"]), "__metadata__"),
     "S-38 a million tensors": (packed(b'{"' + b'a":0,"' * 1_000_000 + b'a":0}'), "header length"),

@@ -127,7 +127,7 @@ def test_several_runs_make_one_page(wrong_run, tmp_path):
     text = page.read_text()
     assert result.exit_code == 1
     assert text.count("L2-logits[p3]") >= 1
-    assert not re.search(r"<(script|link)\b|src=|url\(", text)
+    assert not re.search(r"<link\b|\bsrc=|url\(|@import|fetch\(", text)  # its one script stands in it
 
 
 def test_a_level_is_awarded_only_when_all_below_pass():

@@ -77,12 +77,16 @@ def test_each_row_of_a_batch_has_its_own_length(model):
 def test_nothing_is_guessed_unless_asked_for(writes):
     model = writes(list(b"abcdabcdabcd"))
     [plain], [guessed] = (model.rows([[97]], max_new_tokens=12) for _ in range(2))
-
+    steps = []
+    draw = model.engine.step
     list(loop.generate(model.engine, [plain]))
+    model.engine.step = lambda plan: steps.append(plan) or draw(plan)
+
     list(loop.generate(model.engine, [guessed], speculate=True))
 
     assert (plain.drafted, plain.accepted) == (0, 0)
     assert guessed.drafted >= guessed.accepted > 0
+    assert len(steps) + guessed.accepted == 12  # a step draws one id, and each right guess saves one
     assert plain.ids == guessed.ids
 
 

@@ -320,6 +320,7 @@ OTHER_WAYS = {
     ),
     "another pattern": ({"pre_tokenizer": BYTE_LEVEL | {"use_regex": False}}, "GPT-2's pattern"),
     "a space first": ({"pre_tokenizer": BYTE_LEVEL | {"add_prefix_space": True}}, "add_prefix_space"),
+    "maybe a space first": ({"pre_tokenizer": {"type": "ByteLevel", "use_regex": True}}, "add_prefix_space"),
     "a step that is no object": ({"pre_tokenizer": ["x"]}, "objects are needed"),
     "tokens around the text": ({"post_processor": {"type": "TemplateProcessing"}}, "post-processor"),
     "added tokens of another kind": ({"added_tokens": {"a": 1}}, "a list is needed"),
