@@ -3,30 +3,40 @@
     python benchmarks/measure_limits.py --seeds 12 --backend numpy --backend jax [--write]
 
 Honest backends over several seeds of the probes must stay well inside each limit, the weakest wrong backend of
-those that the limit has to catch well outside. Without --write nothing is changed.
+those that the limit has to catch well outside. Beside the names of backends there are `jax_as_written`, JAX
+without its compiler, and `numpy_read_only`, whose arrays nobody can write into. Without --write nothing is changed.
 """
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arrayformer.conformance import limits
-from arrayformer.conformance.faults import FAULTS
+from arrayformer.backends.numpy_backend import NumpyBackend
+from arrayformer.conformance import golden, limits
+from arrayformer.conformance.diagnose import Truth, ratios, tapped, truth
+from arrayformer.conformance.faults import FAULTS, Table
 from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.measure import divergence
-from arrayformer.conformance.oracle import reference, run
+from arrayformer.conformance.measure import divergence, round_mantissa
+from arrayformer.conformance.oracle import Taps, emulation, reference, run
 from arrayformer.conformance.registry import select
 from arrayformer.conformance.runner import run_case
 from arrayformer.conformance.target import Target
 from arrayformer.conformance.wrong import WRONG
+from arrayformer.conformance.wrong.namespace import make as library
+from arrayformer.conformance.wrong.registry import with_functions
+from arrayformer.core import ops
+from arrayformer.core.backend import Backend
 
 PROBES = ("p1", "p2", "p3", "quiet", "untied")
+IN_OTHER_DTYPES = ("p3",)
+STEPS = 24  # ids read one by one behind a cache
 OPERATIONS = (
     "L1-gelu",
     "L1-gelu_erf",
@@ -43,47 +53,142 @@ SHOWN_BY = {"eps_1e-6": "quiet", "eps_1e-12": "quiet", "eps_none": "quiet", "eps
             "mask_-1e4": "loud", "mask_is_-1e4": "loud"}  # fmt: skip
 # Right on harmless data, or the probe's own configuration: an operation's case has to catch these.
 NOT_BY_LOGITS = ("one_pass_norm", "mask_-1e4", "mask_is_-1e4")
+# What a class must not be taken for: the next coarser one.
+COARSER = {"float64": "float32", "float32": "tf32", "tf32": "bfloat16", "float16": "bfloat16", "bfloat16": "float8"}
 
 Value = tuple[float, str]
+Found = Iterator[tuple[str, Value]]
 
 
-def honest_ratios(backends: list[str], seeds: int) -> Iterator[tuple[str, Value]]:
-    """R and O of honest backends: whole texts, and read id by id behind a cache."""
-    for name in backends:
-        lab = Lab.of(Target(name))
-        for base in PROBES:
-            for seed in range(seeds):
-                lab.result.metrics.clear()
-                model = base if seed == 0 else f"{base}-s{seed}"
-                rows = reference(model).probe.rows()[:4]
-                lab.judge(lab.forward(model, rows), model, rows)
-                context = lab.new_engine(model).context(1)
-                for n in range(1, len(rows[0]) + 1):
-                    lab.judge(context.read([rows[0][n - 1 : n]])[:, None, :], model, [rows[0][:n]], last=1)
-                for metric in lab.result.metrics:
-                    yield metric.name, (metric.value, f"{name} on {model}")
+class ReadOnlyNumpy(Backend):
+    """NumPy that raises where somebody writes into an array."""
+
+    name = "numpy_read_only"
+    library = "numpy"
+    xp = NumpyBackend.xp
+
+    def asarray(self, host: np.ndarray, dtype: str | None = None) -> Any:
+        """A copy that nobody can write into."""
+        array: np.ndarray = np.array(super().asarray(host, dtype))
+        array.flags.writeable = False
+        return array
 
 
-def faulty_ratios(seeds: int) -> Iterator[Value]:
-    """R of each fault on NumPy float32, on the probe that has to show it."""
+def jax_as_written(device: str | None = None, dtype: str | None = None) -> Backend:
+    """JAX without its compiler."""
+    from arrayformer.backends.jax_backend import JaxBackend
+
+    class AsWritten(JaxBackend):
+        compiles = False
+
+        def compile(self, function: Any, *, donate: Sequence[int] = ()) -> Any:
+            return function
+
+    return AsWritten(device, dtype)
+
+
+def lab_of(name: str) -> Lab:
+    """The lab for a backend by name."""
+    own: dict[str, Callable[..., Backend]] = {"numpy_read_only": ReadOnlyNumpy, "jax_as_written": jax_as_written}
+    return Lab(own[name]) if name in own else Lab.of(Target(name))
+
+
+def seeded(base: str, seeds: int) -> list[str]:
+    """The probe, and the same sizes with other weights."""
+    return [base, *(f"{base}-s{seed}" for seed in range(1, seeds))]
+
+
+def honest_ratios(name: str, seeds: int) -> Found:
+    """R, O and R_tap of an honest backend in each of its dtypes: whole texts, steps behind a cache, inner tensors."""
+    lab = lab_of(name)
+    for dtype in lab.backend.dtypes:
+        low = lab.in_dtype(dtype)
+        for base in PROBES if low is lab else IN_OTHER_DTYPES:
+            engine = low.new_engine(base)
+            for model in seeded(base, seeds):
+                low.result.metrics.clear()
+                engine.params = low.backend.place(reference(model).probe.params())  # the program stays
+                probed(low, engine, model)
+                for metric in low.result.metrics:
+                    kind = low.ratio_limit if metric.name == "R" else metric.name
+                    yield kind, (metric.value, f"{name} {dtype} on {model}")
+        for model in seeded("p3", seeds):
+            found = tapped(low, model, low.reference(model).probe.rows()[0], overrides=True, compiled=False)
+            for tap, ratio, _ in ratios(found, truth(low.reference(model), low.reference(model).probe.rows()[0])):
+                yield "R_tap", (ratio, f"{name} {dtype} on {model}, {tap}")
+
+
+def probed(lab: Lab, engine: Any, model: str) -> None:
+    """Judge a probe: four texts at once, and the first of them id by id."""
+    ref = lab.reference(model)
+    rows = ref.probe.rows()[:4]
+    lab.judge(lab.forward(model, rows), model, rows)
+    context = engine.context(1)
+    for n in range(1, min(STEPS, len(rows[0])) + 1):
+        logits = lab.get(context.read([rows[0][n - 1 : n]]))
+        lab.judge_row(logits, ref.oracle(rows[0])[n - 1 : n], ref, model, rows[0][:n])
+
+
+def honest_on_texts(name: str) -> Found:
+    """D of an honest backend on the default model, in each of its dtypes."""
+    lab, model = lab_of(name), golden.install()
+    for dtype in lab.backend.dtypes:
+        low = lab.in_dtype(dtype)
+        ref, engine = low.reference(model), low.engine(model)
+        for number, text in enumerate(golden.values()["texts"]):
+            size = divergence(engine.logits(text["ids"]), ref.oracle(text["ids"])).size
+            yield f"D_{low.backend.precision}", (size, f"{name} {dtype} in L4-texts[{number}]")
+
+
+def coarser(precision: str) -> Table:
+    """Functions that round their products as the class coarser than `precision` does."""
+    if COARSER[precision] != "float8":
+        return emulation(COARSER[precision])
+    near = partial(round_mantissa, bits=3)  # e4m3, whatever its range
+    return {"linear": lambda x, w, b: near(x) @ near(w) + b, "unembed": lambda x, wte: near(x) @ near(wte).T}
+
+
+def mistaken(seeds: int) -> Found:
+    """R of what computes in the class coarser than the declared one, on probes and on the default model."""
+    for precision in COARSER:
+        kind = {"float32": "R", "float64": "R_float64"}.get(precision, "R_class")
+        stored = "float32" if precision == "tf32" else precision
+        for model in [*seeded("p3", seeds), golden.install()]:
+            ref = reference(model, stored, precision)
+            rows = ref.probe.rows()[:4]
+            sizes = [divergence(run(ref.config, ref.params32, [row], coarser(precision)), ref.exact([row])).size
+                     for row in rows]  # fmt: skip
+            if model == golden.install():
+                yield f"D_{precision}", (max(sizes), f"{COARSER[precision]} products")
+            else:
+                yield kind, (max(sizes) / ref.unit, f"{COARSER[precision]} for {precision} on {model}")
+
+
+def faulty_ratios(seeds: int) -> Found:
+    """R of each fault on NumPy float32, on the probe that has to show it, and the largest R_tap inside."""
     for fault in FAULTS.values():
         if fault.name in NOT_BY_LOGITS:
             continue
         base = SHOWN_BY.get(fault.name, "p2")
-        for seed in range(seeds):
-            model = base if seed == 0 else f"{base}-s{seed}"
-            ref = reference(model)
+        for model in seeded(base, seeds):
+            ref, seen = reference(model), Taps()
             params = ref.params32 if fault.weights is None else fault.weights(ref.params32)
             rows = ref.probe.rows()[:4]
-            y = run(ref.config, params, rows, fault.functions)
-            yield divergence(y, ref.exact(rows)).size / ref.unit, f"{fault.name} on {model}"
+            y = run(ref.config, params, rows, fault.functions, seen)
+            yield "R", (divergence(y, ref.exact(rows)).size / ref.unit, f"{fault.name} on {model}")
+            yield "R_tap", (largest(seen.seen, truth(ref, *rows)), f"{fault.name} on {model}")
+
+
+def largest(found: dict[str, np.ndarray], true: Truth) -> float:
+    """The largest ratio inside the graph."""
+    return max(ratio for _, ratio, _ in ratios(found, true))
 
 
 def operations(backends: list[str]) -> Iterator[tuple[str, bool, Value]]:
     """What the cases of single operations measure, on honest and on wrong backends: name, whether honest, value."""
     cases = {case.id: case for case in select(1, OPERATIONS)}
     for name in backends:
-        lab = Lab.of(Target(name))
+        lab = lab_of(name)
         for case in cases.values():
             for metric in run_case(case, lab).metrics:
                 yield metric.name, True, (metric.value, f"{name} in {case.id}")
@@ -93,19 +198,42 @@ def operations(backends: list[str]) -> Iterator[tuple[str, bool, Value]]:
                 yield metric.name, False, (metric.value, f"{wrong.name} in {wrong.caught_by}")
 
 
+def hidden() -> Found:
+    """Faults that neither logits nor an override show: exponentials in float16, a number added to every logit."""
+
+    def exp(x: Any, /) -> Any:
+        return np.exp(x).astype(np.float16).astype(x.dtype)
+
+    def unembed(x: np.ndarray, wte: np.ndarray) -> np.ndarray:
+        return np.asarray(ops.unembed(x, wte) + np.float32(1e-4))
+
+    cases = {case.id: case for case in select(2, ("L1-softmax", "L2-logits[p2]"))}
+    for metric in run_case(cases["L1-softmax"], Lab(library("half_exp", {"exp": exp}))).metrics:
+        yield metric.name, (metric.value, "exp in float16 in L1-softmax")
+    for metric in run_case(cases["L2-logits[p2]"], Lab(with_functions("shifted", {"unembed": unembed}))).metrics:
+        if metric.name == "O":
+            yield "O", (metric.value, "1e-4 added to every logit of p2")
+
+
 def measured(backends: list[str], seeds: int) -> dict[str, dict[str, Any]]:
     """limit -> what stands beside it in the file."""
     honest: dict[str, Value] = {}
     faulty: dict[str, Value] = {}
-    for name, value in honest_ratios(backends, seeds):
+
+    def good(name: str, value: Value) -> None:
         honest[name] = max(honest.get(name, value), value)
-    for value in faulty_ratios(seeds):
-        faulty["R"] = min(faulty.get("R", value), value)
+
+    def bad(name: str, value: Value) -> None:
+        faulty[name] = min(faulty.get(name, value), value)
+
+    for backend in backends:
+        for name, value in (*honest_ratios(backend, seeds), *honest_on_texts(backend)):
+            good(name, value)
+        print(f"measured {backend}", flush=True)
+    for name, value in (*faulty_ratios(seeds), *mistaken(seeds), *hidden()):
+        bad(name, value)
     for name, is_honest, value in operations(backends):
-        if is_honest:
-            honest[name] = max(honest.get(name, value), value)
-        else:
-            faulty[name] = min(faulty.get(name, value), value)
+        (good if is_honest else bad)(name, value)
     return {
         name: {
             **({"honest": honest[name][0], "honest_by": honest[name][1]} if name in honest else {}),
@@ -147,7 +275,8 @@ def main() -> None:
         if found[name]:
             tables[name]["runs"] = f"{options.seeds} seeds, {', '.join(backends)}, {datetime.now(UTC):%Y-%m-%d}"
         near, far = tables[name].get("honest", math.nan), tables[name].get("faulty", math.nan)
-        print(f"{name:12s} honest {near:10.3g} < limit {table['limit']:8g} < faulty {far:10.3g}")
+        by = f"{tables[name].get('honest_by', '')} < {tables[name].get('faulty_by', '')}"
+        print(f"{name:12s} honest {near:10.3g} < limit {table['limit']:8g} < faulty {far:10.3g}   {by}")
     if options.write:
         header = [
             "# What separates an honest backend from a wrong one. `limit` and `why` are written by hand;",

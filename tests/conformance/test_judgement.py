@@ -39,14 +39,15 @@ def test_logits_are_judged_in_units_of_the_honest_run(right):
     assert 8.0 < measured["R"].value == said.value.facts["R"] == pytest.approx(measured["D"].value / ref.unit)
 
 
-@pytest.mark.parametrize(("shift", "fits"), [(0.0, True), (200.0, True), (300.0, False), (-300.0, False)])
+@pytest.mark.parametrize(("shift", "fits"), [(0.0, True), (0.75, True), (1.25, False), (-1.25, False)])
 def test_a_common_shift_has_a_limit_of_its_own(right, shift, fits):
     lab, ref, ids, _ = right
     lab.result = Result("L2-x", 2, "")
     r = ref.oracle(ids)
     size = max(1.0, abs(r[1].mean()), r[1].std())
     moved = r[None].astype(np.float32)
-    moved[0, 1] += np.float32(shift * UNIT["float32"] * size * max(1.0, ref.unit / (16 * UNIT["float32"])))
+    shift *= lab.limit("O")[0] * UNIT["float32"]
+    moved[0, 1] += np.float32(shift * size * max(1.0, ref.unit / (16 * UNIT["float32"])))
 
     if fits:
         lab.judge(moved, "p1", [ids])
