@@ -111,10 +111,10 @@ def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     if x.size == x.shape[-1]:
         y: np.ndarray = x @ w
         y += b
-        return y
+        return ops.like(y, x)
     y = product(x.reshape(-1, x.shape[-1]), w)
     spread(lambda part: np.add(y[part], b, out=y[part]), in_rows(y))
-    return y.reshape((*x.shape[:-1], w.shape[1]))
+    return ops.like(y.reshape((*x.shape[:-1], w.shape[1])), x)
 
 
 def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 def unembed(x: np.ndarray, wte: np.ndarray) -> np.ndarray:
     """`ops.unembed` as one matrix product, whatever the shape of `x`."""
     y: np.ndarray = x.reshape(-1, x.shape[-1]) @ wte.T
-    return y.reshape((*x.shape[:-1], wte.shape[0]))
+    return ops.like(y.reshape((*x.shape[:-1], wte.shape[0])), x)
 
 
 def embed(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -151,7 +151,7 @@ def causal_attention(
 
     Scores and probabilities exist only in pieces, so a `tap` that looks gets the plain function.
     """
-    if tap is not ops.untouched or not in_order(slot) or (upcast and q.dtype != np.float32):
+    if tap is not ops.untouched or not in_order(slot) or (upcast and q.dtype.itemsize < 4):
         how: dict[str, Any] = {"scale": scale, "upcast": upcast, "tap": tap}
         plain: np.ndarray = ops.causal_attention(q, k, v, position, slot, **how)
         return plain

@@ -118,14 +118,14 @@ def attention(
     k, v     [..., key, head_dim]
     mask     [..., query, key] bool, True where a query may look; each query needs one key at least
     scale    what multiplies q @ k.T (1 / sqrt(head_dim))
-    upcast   whether the scores are computed in float32 whatever dtype `q` and `k` have
+    upcast   whether the scores are computed in float32 where `q` and `k` are narrower
     returns  [..., query, head_dim] in the dtype of `q`
     """
     xp = array_namespace(q)
     if not xp.isdtype(mask.dtype, "bool"):
         raise InputError(f"attention: the mask has dtype {mask.dtype}; pass booleans, True where a query may look")
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
-    query, key = (xp.astype(q, xp.float32), xp.astype(k, xp.float32)) if upcast else (q, k)
+    query, key = (xp.astype(q, xp.float32), xp.astype(k, xp.float32)) if upcast and q.dtype != xp.float64 else (q, k)
     scores = tap("scores", product(query * scale, xp.matrix_transpose(key)))
     probs = tap("probs", softmax(xp.where(mask, scores, -math.inf)))
     return product(like(probs, q), v)

@@ -89,6 +89,10 @@ def test_scores_are_computed_in_float32_where_that_is_asked_for() -> None:
     narrow = ops.attention(q, q, q, mask, scale=0.0, tap=tap)
     assert (taps["scores"].dtype, narrow.dtype) == (np.float16, np.float16)
 
+    wide = q.astype(np.float64)
+    ops.attention(wide, wide, wide, mask, upcast=True, tap=tap)
+    assert taps["scores"].dtype == np.float64
+
 
 def test_a_backend_has_its_first_device_and_dtype_unless_another_is_asked_for() -> None:
     usual, wide = NumpyBackend(), NumpyBackend(dtype="float64")
