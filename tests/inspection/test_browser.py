@@ -50,6 +50,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def opened(browser: Any, page: Path) -> Any:
     look(browser, 1280, "light")
+    # A pointer that the last test left over the page would choose a cell of its own.
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 0, "y": 0})
     browser.get(page.as_uri())
     return browser
 
