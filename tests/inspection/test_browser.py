@@ -50,8 +50,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def opened(browser: Any, page: Path) -> Any:
     look(browser, 1280, "light")
-    # A pointer that the last test left over the page would choose a cell of its own.
-    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 0, "y": 0})
+    # The Tab key of the test before may have gone on from the page to the browser's own controls.
+    browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     browser.get(page.as_uri())
     return browser
 
