@@ -99,8 +99,7 @@ def load_params(
     _check_memory(sum(math.prod(tensor.entry.shape) for tensor in stored.values()) * (4 if wide else 2), where)
 
     def read(path: str, shape: tuple[int, ...]) -> np.ndarray:
-        x = read_tensor(stored[path], wide, allow_nonfinite).reshape(shape)
-        return column_major(x) if order(path, shape) == "F" else x
+        return read_tensor(stored[path], wide, allow_nonfinite, order(path, shape)).reshape(shape)
 
     params: Params = map_params(read, shapes(config))
     if not any(_has_value(x) for path, x in walk(params) if not path.endswith((".g", ".b"))):
@@ -122,44 +121,41 @@ def _check_memory(needed: int, where: object) -> None:
         )
 
 
-def column_major(x: np.ndarray) -> np.ndarray:
-    """A copy of `x` whose first axis is contiguous, made in pieces that stay in the cache: 65 ms instead of 170 for
-    `wte` of 124M."""
-    out = np.empty(x.shape, dtype=x.dtype, order="F")
-    for start in range(0, len(x), 256):
-        out[start : start + 256] = x[start : start + 256]
-    return out
-
-
 def _has_value(x: np.ndarray) -> bool:
     flat = x.ravel(order="K")
     return bool(flat[:4096].any() or flat.any())
 
 
-def read_tensor(tensor: Stored, wide: bool = True, allow_nonfinite: bool = False) -> np.ndarray:
+def read_tensor(
+    tensor: Stored, wide: bool = True, allow_nonfinite: bool = False, order: Literal["C", "F"] = "C"
+) -> np.ndarray:
     """The values of one tensor, float32; float16 where it is stored so and not `wide`.
 
-    Memory is taken once, for the result: the file is read into it, or widened into it a chunk at a time.
+    Memory is taken once, for the result: the file is read into it, or a chunk at a time where the values are widened
+    or a matrix is wanted column by column.
     """
     entry = tensor.entry
     integers, mask = _BITS[entry.dtype]
-    kept = entry.dtype == "F32" or (entry.dtype == "F16" and not wide)
-    out = np.empty(math.prod(entry.shape), "<f2" if kept and entry.dtype == "F16" else "<f4")
-    bits = out.view(integers) if kept else np.empty(min(out.size, CHUNK // 2), integers)
-    step = CHUNK // bits.itemsize
-    for start in range(0, out.size, step):
-        stop = min(start + step, out.size)
-        part = bits[start:stop] if kept else bits[: stop - start]
-        tensor.file.read_into(entry.offset + start * part.itemsize, part.view(np.uint8).data)
+    stored_as = "<f2" if entry.dtype == "F16" else "<f4"
+    out = np.empty(entry.shape, stored_as if not wide else "<f4", order)
+    lines = out if order == "F" else out.reshape(-1, 1)
+    direct = order == "C" and (entry.dtype == "F32" or out.dtype == "<f2")
+    step = max(1, CHUNK // (lines.shape[1] * np.dtype(integers).itemsize))
+    bits = lines.view(integers) if direct else np.empty((min(len(lines), step), lines.shape[1]), integers)
+    for start in range(0, len(lines), step):
+        stop = min(start + step, len(lines))
+        part = bits[start:stop] if direct else bits[: stop - start]
+        first = start * lines.shape[1]
+        tensor.file.read_into(entry.offset + first * part.itemsize, part.reshape(-1).view(np.uint8).data)
         if not allow_nonfinite:
-            _check_finite(tensor, part, mask, start)
+            _check_finite(tensor, part, mask, first)
         if entry.dtype == "BF16":
-            np.left_shift(part, 16, out=out.view("<u4")[start:stop], dtype="<u4")
-        elif not kept:
-            out[start:stop] = part.view("<f2")
-    if tensor.crc is not None and masked(crc32c(out.view(np.uint8))) != tensor.crc:
+            np.left_shift(part, 16, out=lines[start:stop].view("<u4"), dtype="<u4")
+        elif not direct:
+            lines[start:stop] = part.view(stored_as)
+    if tensor.crc is not None and masked(crc32c(np.ascontiguousarray(out).view(np.uint8).reshape(-1))) != tensor.crc:
         raise ModelFileError(f"{tensor.where}: does not fit its CRC; the file is damaged, fetch it again")
-    return out.astype(out.dtype.newbyteorder("="), copy=False).reshape(entry.shape)
+    return out.astype(out.dtype.newbyteorder("="), copy=False)
 
 
 def _check_finite(tensor: Stored, bits: np.ndarray, mask: int, start: int) -> None:

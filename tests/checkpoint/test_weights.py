@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.checkpoint.model_files import CONFIG, PARAMS, TINY, named, packed, wr
 
 from arrayformer.core.checkpoint import read_checkpoint
 from arrayformer.core.checkpoint.huggingface import hf_name
+from arrayformer.core.checkpoint.weights import row_major
 from arrayformer.core.errors import ModelFileError
 from arrayformer.core.params import map_params, random_params, shapes, walk
 from arrayformer.tokenizer.alphabet import PRINTABLE
@@ -83,6 +85,29 @@ def test_a_tensor_larger_than_a_chunk_is_read_whole(tmp_path: Path, monkeypatch:
     assert_same(widened, map_params(lambda _, x: (x.astype(np.uint32) << 16).view(np.float32), bits))
 
 
+def by_column(path: str, shape: tuple[int, ...]) -> Any:
+    return "F" if len(shape) == 2 else "C"
+
+
+@pytest.mark.parametrize("chunk", [16, 60, 1 << 20])
+@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16", "mixed"])
+def test_each_dtype_is_read_into_the_order_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, chunk: int
+) -> None:
+    monkeypatch.setattr("arrayformer.core.checkpoint.weights.CHUNK", chunk)
+    weights = {
+        "bfloat16": lambda _, x: bfloat16_bits(x),
+        "mixed": lambda path, x: x.astype(np.float16) if path == "wte" else x,
+    }.get(kind, lambda _, x: x.astype(kind))
+    model = write_model(tmp_path / "model", weights=named(map_params(weights, PARAMS)))
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        _, wanted = read_checkpoint(model)
+        _, params = read_checkpoint(model, order=by_column)
+
+    assert_same(params, wanted)
+    assert all(x.flags.f_contiguous for _, x in walk(params))
+
+
 def test_mixed_dtypes_all_become_float32_with_a_warning(tmp_path: Path) -> None:
     half = PARAMS["wte"].astype(np.float16)
     model = write_model(tmp_path / "model", weights=changed(transformer__wte__weight=half))
@@ -146,8 +171,9 @@ def test_a_value_that_is_not_finite_is_found_in_any_chunk(tmp_path: Path, monkey
     monkeypatch.setattr("arrayformer.core.checkpoint.weights.CHUNK", 16)
     model = write_model(tmp_path / "model", weights=spoilt("transformer.wte.weight", (9, 4), np.nan))
 
-    with pytest.raises(ModelFileError, match=r"wte.*at \[9, 4\] is not finite"):
-        read_checkpoint(model)
+    for order in (row_major, by_column):
+        with pytest.raises(ModelFileError, match=r"wte.*at \[9, 4\] is not finite"):
+            read_checkpoint(model, order=order)
 
 
 BAD = {
@@ -262,7 +288,8 @@ def test_subnormal_weights_are_read_exactly(tmp_path: Path) -> None:
     assert_same(params, tiny)
 
 
-def test_weights_take_no_more_memory_than_their_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [row_major, by_column])
+def test_weights_take_no_more_memory_than_their_file(tmp_path: Path, order: Any) -> None:
     import tracemalloc
 
     config = CONFIG | {"vocab_size": 1_000_000}
@@ -271,7 +298,7 @@ def test_weights_take_no_more_memory_than_their_file(tmp_path: Path) -> None:
     size = (model / "model.safetensors").stat().st_size
     tracemalloc.start()
 
-    read_checkpoint(model)
+    read_checkpoint(model, order=order)
 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
