@@ -1,11 +1,8 @@
 """Writing a checkpoint that other tools read: Hugging Face's form, in one safetensors file."""
 
 import json
-import os
-import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from arrayformer.core.checkpoint.shard_index import WEIGHTS
 from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.params import Params, shapes, walk
+from arrayformer.core.whole_folder import whole_folder
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -31,7 +29,8 @@ def save_checkpoint(
     tokenizer_files  file name -> content, written beside the weights
 
     Everything is written beside `path` and moved into place when it is complete: a new directory appears at once; in
-    one that exists each file is replaced whole, and there is no config.json while old and new could be mixed.
+    one that exists each file is replaced whole, and there is no config.json while old and new could be mixed: weights
+    of one model never lie beside the config of another.
     Raises InputError for params that do not fit the config and values that `dtype` cannot hold, ModelFileError
     where the disk refuses.
     """
@@ -41,7 +40,7 @@ def save_checkpoint(
     from safetensors import SafetensorError  # its import costs time that reading need not spend
 
     try:
-        with _staged(path) as folder:
+        with whole_folder(path, last="config.json") as folder:
             _write_tensors(folder / WEIGHTS, tensors, dtype)
             for name, content in tokenizer_files.items():
                 (folder / name).write_bytes(content)
@@ -116,33 +115,3 @@ def _hf_config(config: GPT2Config, dtype: str) -> dict[str, Any]:
         "bos_token_id": config.eos_ids[0] if config.eos_ids else None,
         "torch_dtype": dtype,
     }
-
-
-@contextmanager
-def _staged(path: Path) -> Iterator[Path]:
-    """A folder whose files become those of `path` when the block ends without an error, and vanish otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    folder.mkdir()
-    try:
-        yield folder
-        for file in folder.iterdir():
-            _flush(file)
-        if path.exists():
-            _replace_files(folder, path)
-        else:
-            os.rename(folder, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace_files(folder: Path, path: Path) -> None:
-    # The config goes first and comes last: weights of one model never lie beside the config of another.
-    (path / "config.json").unlink(missing_ok=True)
-    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):
-        os.replace(file, path / file.name)
-
-
-def _flush(file: Path) -> None:
-    with file.open("rb+") as opened:
-        os.fsync(opened.fileno())

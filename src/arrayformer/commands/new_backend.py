@@ -1,13 +1,12 @@
 """`arrayformer new-backend NAME`: the skeleton of a package that offers a backend."""
 
-import os
-import shutil
 from pathlib import Path
 
 import click
 
 from arrayformer.backends.discovery import BUILT_IN, NAME
 from arrayformer.core.errors import InputError, OutputError
+from arrayformer.core.whole_folder import whole_folder
 
 PYPROJECT = """\
 [build-system]
@@ -126,20 +125,12 @@ def skeleton(name: str, folder: Path) -> list[Path]:
         raise InputError(f"{folder} exists already and nothing is overwritten: choose another with --into")
     says = {"name": name, "dashed": name.replace("_", "-"), "title": name.title().replace("_", "")}
     texts = {template.format(**says): text.format(**says) for template, text in FILES.items()}
-    whole = folder.absolute()
-    beside = whole.with_name(f".{whole.name}.{os.getpid()}.part")
     try:
-        for name_of_file, text in texts.items():
-            path = beside / name_of_file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        if not whole.exists():
-            os.rename(beside, whole)
-        else:
-            for entry in beside.iterdir():
-                os.rename(entry, whole / entry.name)
+        with whole_folder(folder.absolute()) as beside:
+            for name_of_file, text in texts.items():
+                path = beside / name_of_file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return [folder / name_of_file for name_of_file in texts]
