@@ -465,9 +465,10 @@ def test_where_a_report_cannot_lie_is_said_before_the_cases_run(run, tmp_path, o
     assert "there is no folder" in err
 
 
+@pytest.mark.parametrize("arguments", [("conformance", "--case", "L1-relu"), ("backends",), ("plugins",)])
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e9"])
-def test_a_time_limit_that_is_none_is_refused(run, seconds):
-    assert run("conformance", "--case", "L1-relu", "--timeout", seconds)[:2] == (2, "")
+def test_a_time_limit_that_is_none_is_refused(run, seconds, arguments):
+    assert run(*arguments, "--timeout", seconds)[:2] == (2, "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from arrayformer.commands.seconds import SECONDS
+
 if TYPE_CHECKING:
     from arrayformer.backends.probe import Report
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 @click.command(short_help="List the array libraries that can run the model.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--check", is_flag=True, help="Try each, in a process of its own: devices, dtypes, state.")
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds for each.")
+@click.option("--timeout", type=SECONDS, default=60.0, show_default=True, help="Seconds for each.")
 @click.option("--needs", is_flag=True, help="Print the functions and methods an array library needs to take part.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(names: tuple[str, ...], check: bool, timeout: float, needs: bool, as_json: bool) -> None:

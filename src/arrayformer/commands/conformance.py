@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from arrayformer.commands.seconds import SECONDS
+
 
 @click.command()
 @click.option("--backend", "name", help="A backend's name, or package.module:Class. Default: $ARRAYFORMER_BACKEND.")
@@ -31,13 +33,7 @@ import click
     "--artifacts", type=click.Path(path_type=Path, file_okay=False), default=Path("conformance-failures"),
     help="Where scripts that reproduce failures are written (conformance-failures).",
 )  # fmt: skip
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0.1, max=86400),
-    default=120.0,
-    show_default=True,
-    help="Seconds a case may take.",
-)
+@click.option("--timeout", type=SECONDS, default=120.0, show_default=True, help="Seconds a case may take.")
 def command(
     name: str | None, level: int | None, cases: tuple[str, ...], device: str | None, dtype: str | None, listing: bool,
     json_file: Path | None, html_file: Path | None, junit_file: Path | None, badge: bool, merge: tuple[Path, ...],
@@ -55,8 +51,6 @@ def command(
     if listing:
         terminal.list_cases(level, cases)
         return
-    if timeout != timeout:
-        raise click.UsageError("--timeout is not a number")
     for path in (json_file, html_file, junit_file):
         if path is not None:
             check_writable(path)

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from arrayformer.commands.backends import ASKABLE, merged
+from arrayformer.commands.seconds import SECONDS
 
 
 @click.command(short_help="List the plugins, with what is wrong with them.")
 @click.option("--check", "name", metavar="NAME", help="Try one thoroughly and show all that is known of it.")
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds for each.")
+@click.option("--timeout", type=SECONDS, default=60.0, show_default=True, help="Seconds for each.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(name: str | None, timeout: float, as_json: bool) -> int:
     """List the packages that offer backends. Each is loaded in a process of its own, so none can do harm.
