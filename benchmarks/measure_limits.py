@@ -9,7 +9,7 @@ without its compiler, and `numpy_read_only`, whose arrays nobody can write into.
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.backends.numpy_backend import NumpyBackend
 from arrayformer.conformance import golden, limits
 from arrayformer.conformance.diagnose import Truth, ratios, tapped, truth
 from arrayformer.conformance.faults import FAULTS, Table
+from arrayformer.conformance.honest import ReadOnlyNumpy, jax_as_written
 from arrayformer.conformance.lab import Lab
 from arrayformer.conformance.measure import divergence, round_mantissa
 from arrayformer.conformance.oracle import Taps, emulation, reference, run
@@ -58,33 +58,6 @@ COARSER = {"float64": "float32", "float32": "tf32", "tf32": "bfloat16", "float16
 
 Value = tuple[float, str]
 Found = Iterator[tuple[str, Value]]
-
-
-class ReadOnlyNumpy(Backend):
-    """NumPy that raises where somebody writes into an array."""
-
-    name = "numpy_read_only"
-    library = "numpy"
-    xp = NumpyBackend.xp
-
-    def asarray(self, host: np.ndarray, dtype: str | None = None) -> Any:
-        """A copy that nobody can write into."""
-        array: np.ndarray = np.array(super().asarray(host, dtype))
-        array.flags.writeable = False
-        return array
-
-
-def jax_as_written(device: str | None = None, dtype: str | None = None) -> Backend:
-    """JAX without its compiler."""
-    from arrayformer.backends.jax_backend import JaxBackend
-
-    class AsWritten(JaxBackend):
-        compiles = False
-
-        def compile(self, function: Any, *, donate: Sequence[int] = ()) -> Any:
-            return function
-
-    return AsWritten(device, dtype)
 
 
 def lab_of(name: str) -> Lab:
