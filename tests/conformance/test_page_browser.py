@@ -1,11 +1,11 @@
 """The matrix page in a real browser: Chromium, driven by selenium. Skipped where either is missing."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.browser import chromium, resize
 
 from arrayformer.backends.numpy_backend import NumpyBackend
 from arrayformer.conformance.facts import facts
@@ -16,12 +16,7 @@ from arrayformer.conformance.runner import run_case
 from arrayformer.conformance.session import Run
 from arrayformer.conformance.wrong import WRONG
 
-pytest.importorskip("selenium", reason="the `browser` extra is not installed")
 pytest.importorskip("jinja2", reason="the `report` extra is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
-if CHROMIUM is None or CHROMEDRIVER is None:
-    pytest.skip("there is no chromium with chromedriver on the path", allow_module_level=True)
 
 CASES = ("L0-claims", "L1-gelu", "L2-logits[p1]", "L2-taps[p3]")
 
@@ -40,24 +35,13 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from selenium.webdriver import Chrome
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    driver.quit()
+    with chromium(browser="ALL", performance="ALL") as driver:
+        yield driver
 
 
 @pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
 def opened(request: pytest.FixtureRequest, browser: Any, matrix: Path) -> Any:
-    metrics = {"width": request.param, "height": 800, "deviceScaleFactor": 1, "mobile": request.param < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    resize(browser, request.param)
     browser.get_log("performance")
     browser.get(matrix.as_uri())
     return browser

@@ -1,11 +1,11 @@
 """The page in a real browser: Chromium, driven by selenium. Skipped where either is missing."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.browser import chromium, resize
 
 from arrayformer.core.engine import Engine
 from arrayformer.inspection.compare import compare
@@ -13,12 +13,6 @@ from arrayformer.inspection.content import for_page
 from arrayformer.inspection.gather import Inspection
 from arrayformer.inspection.html import render_page
 from arrayformer.tokenizer import Tokenizer
-
-pytest.importorskip("selenium", reason="the `browser` extra is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
-if CHROMIUM is None or CHROMEDRIVER is None:
-    pytest.skip("there is no chromium with chromedriver on the path", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +27,8 @@ def page(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from selenium.webdriver import Chrome
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    driver.quit()
+    with chromium(browser="ALL") as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -57,8 +41,7 @@ def opened(browser: Any, page: Path) -> Any:
 
 
 def look(browser: Any, width: int, scheme: str) -> None:
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    resize(browser, width)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
