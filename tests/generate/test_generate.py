@@ -90,18 +90,24 @@ def test_nothing_is_guessed_unless_asked_for(writes):
     assert plain.ids == guessed.ids
 
 
-def test_a_compiler_meets_two_widths_of_guesses_only(writes, monkeypatch):
-    model = writes(list(b"abcdabcdabxdabcdabcd"))
-    widths, step = [], model.engine.step
+def watch(model, monkeypatch, size):
+    """The list to which each step that is run appends `size(ids, places)`."""
+    seen, step = [], model.engine.step
 
     def watched(plan):
         def run(params, cache, ids, places, draw):
-            widths.append(places.shape[1])
+            seen.append(size(ids, places))
             return step(plan)(params, cache, ids, places, draw)
 
         return run
 
     monkeypatch.setattr(model.engine, "step", watched)
+    return seen
+
+
+def test_a_compiler_meets_two_widths_of_guesses_only(writes, monkeypatch):
+    model = writes(list(b"abcdabcdabxdabcdabcd"))
+    widths = watch(model, monkeypatch, lambda ids, places: places.shape[1])
     plain = model.generate([97], max_new_tokens=20, speculate=True)
     some = set(widths)
     monkeypatch.setattr(model.engine.backend, "compiles", True, raising=False)
@@ -115,16 +121,7 @@ def test_a_compiler_meets_two_widths_of_guesses_only(writes, monkeypatch):
 
 def test_half_the_rows_are_given_up_once_half_of_them_have_ended(model, monkeypatch):
     rows = [model.rows(["a"], max_new_tokens=n, ignore_eos=True)[0] for n in (2, 3, 6, 9)]
-    heights, step = [], model.engine.step
-
-    def watched(plan):
-        def run(params, cache, ids, places, draw):
-            heights.append(ids.shape[0])
-            return step(plan)(params, cache, ids, places, draw)
-
-        return run
-
-    monkeypatch.setattr(model.engine, "step", watched)
+    heights = watch(model, monkeypatch, lambda ids, places: ids.shape[0])
     list(loop.generate(model.engine, rows))
 
     assert heights == [4, 4, 4, 2, 2, 2, 1, 1, 1]
