@@ -46,6 +46,11 @@ def shown(value: object) -> str:
         return f"an {type(value).__name__} of thousands of digits"
 
 
+def has_lone_surrogate(text: str) -> bool:
+    """Whether `text` holds half a surrogate pair, which is no character and cannot be written as UTF-8."""
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def check_inputs(shape: tuple[int, ...], integral: bool, n_ctx: int | None) -> None:
     """Raises InputError unless ids of this static shape can be read.
 

@@ -44,10 +44,15 @@ def check_logits(logits: Array, shape: tuple[int, ...], backend: Backend) -> Non
     dtype = "float64" if backend.dtype == "float64" else "float32"
     if logits.dtype != backend.native(dtype) or tuple(logits.shape) != shape:
         came = f"logits of dtype {logits.dtype} and shape {tuple(logits.shape)}"
-        raise BackendError(
-            f"backend {backend.name!r} returned {came}; expected {dtype} and {shape}\n"
-            f"  this is a fault of the backend; run: arrayformer conformance --backend {backend.name}"
-        )
+        raise fault(backend, f"returned {came}; expected {dtype} and {shape}")
+
+
+def fault(backend: Backend, what: str) -> BackendError:
+    """The error for what only the backend's author can mend."""
+    return BackendError(
+        f"backend {backend.name!r} {what}\n"
+        f"  this is a fault of the backend; run: arrayformer conformance --backend {backend.name}"
+    )
 
 
 @contextmanager
@@ -199,11 +204,7 @@ class Context:
 
     def _check_shape(self, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         if got != wanted:
-            name = self.engine.backend.name
-            raise BackendError(
-                f"backend {name!r} returned an array of shape {got}, expected {wanted}\n"
-                f"  this is a fault of the backend; run: arrayformer conformance --backend {name}"
-            )
+            raise fault(self.engine.backend, f"returned an array of shape {got}, expected {wanted}")
 
     def _advance(
         self, rows: list[list[int]], only: np.ndarray | None, draw: Draw | None, plan: Plan | None,

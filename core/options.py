@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from arrayformer.core.backend import Backend
-from arrayformer.core.checks import check_number, check_whole, shown
+from arrayformer.core.checks import check_number, check_whole, has_lone_surrogate, shown
 from arrayformer.core.errors import InputError
 from arrayformer.core.sampling import Draw, Plan
 
@@ -134,7 +134,7 @@ def check_stop(stop: object) -> tuple[str, ...]:
     for s in strings:
         if not 0 < len(s) <= MAX_STOP_LENGTH:
             raise InputError(f"a stop string has {len(s)} characters; 1 to {MAX_STOP_LENGTH} are possible")
-        if any("\ud800" <= c <= "\udfff" for c in s):
+        if has_lone_surrogate(s):
             raise InputError(f"the stop string {shown(s)} has a lone surrogate, which no text holds; give it in UTF-8")
     return tuple(strings)
 

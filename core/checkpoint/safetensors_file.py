@@ -15,6 +15,7 @@ from typing import Any
 
 from arrayformer.core.checkpoint import strict_json
 from arrayformer.core.checkpoint.files import ModelFile, kind_of, shown
+from arrayformer.core.checks import has_lone_surrogate
 from arrayformer.core.errors import ModelFileError
 
 # Those the library and this reader both know, with their bytes; a model's weights may have the first three.
@@ -98,7 +99,7 @@ def _strings(metadata: dict[str, str]) -> Iterator[str]:
 
 
 def _check_text(text: str, where: str) -> None:
-    if any("\ud800" <= c <= "\udfff" for c in text):
+    if has_lone_surrogate(text):
         raise ModelFileError(f"{where}: {shown(text)!r} holds half a surrogate pair, which is no character")
 
 
