@@ -106,20 +106,17 @@ def in_rows(x: np.ndarray) -> list[slice]:
     return pieces(len(x), max(1, PIECE // x.shape[1]))
 
 
-def like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`x` in the dtype of `other`."""
-    return x if x.dtype == other.dtype else x.astype(other.dtype)
-
-
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`ops.linear` as one matrix product, whatever the shape of `x`."""
     if x.size == x.shape[-1]:
         y: np.ndarray = x @ w
         y += b
-        return like(y, x)
-    y = product(x.reshape(-1, x.shape[-1]), w)
-    spread(lambda part: np.add(y[part], b, out=y[part]), in_rows(y))
-    return like(y.reshape((*x.shape[:-1], w.shape[1])), x)
+    else:
+        rows = product(x.reshape(-1, x.shape[-1]), w)
+        spread(lambda part: np.add(rows[part], b, out=rows[part]), in_rows(rows))
+        y = rows.reshape((*x.shape[:-1], w.shape[1]))
+    result: np.ndarray = ops.like(y, x)
+    return result
 
 
 def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -135,8 +132,9 @@ def product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 def unembed(x: np.ndarray, wte: np.ndarray) -> np.ndarray:
     """`ops.unembed` as one matrix product, whatever the shape of `x`."""
-    y: np.ndarray = x.reshape(-1, x.shape[-1]) @ wte.T
-    return like(y.reshape((*x.shape[:-1], wte.shape[0])), x)
+    y = product(x.reshape(-1, x.shape[-1]), wte.T)
+    result: np.ndarray = ops.like(y.reshape((*x.shape[:-1], wte.shape[0])), x)
+    return result
 
 
 def embed(table: np.ndarray, ids: np.ndarray) -> np.ndarray:

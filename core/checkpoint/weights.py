@@ -137,7 +137,7 @@ def read_tensor(
     entry = tensor.entry
     integers, mask = _BITS[entry.dtype]
     stored_as = "<f2" if entry.dtype == "F16" else "<f4"
-    out = np.empty(entry.shape, stored_as if not wide else "<f4", order)
+    out = np.empty(entry.shape, "<f4" if wide else stored_as, order)
     lines = out if order == "F" else out.reshape(-1, 1)
     direct = order == "C" and (entry.dtype == "F32" or out.dtype == "<f2")
     step = max(1, CHUNK // (lines.shape[1] * np.dtype(integers).itemsize))
