@@ -1,6 +1,7 @@
 """What is saved can be read, by this project and by others."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -73,6 +74,22 @@ def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_the_others(tmp_pa
     np.testing.assert_array_equal(params["wte"], random_params(ODD, seed=2)["wte"])
     assert {file.name for file in model.iterdir()} == {"MODEL_CARD.md", "config.json", "model.safetensors"}
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_no_config_lies_beside_weights_that_are_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "model"
+    save_checkpoint(model, TINY, random_params(TINY, seed=1))
+    there, replace = [], os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        there.append((target.name, (model / "config.json").exists()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    save_checkpoint(model, TINY, PARAMS)
+
+    assert there == [("model.safetensors", False), ("config.json", False)]
+    assert (model / "config.json").exists()
 
 
 def test_a_saved_file_may_be_read_by_whoever_may_read_its_neighbours(tmp_path: Path) -> None:
