@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from arrayformer.backends.discovery import BackendInfo
 from arrayformer.core.backend import API_VERSION, Backend
 from arrayformer.core.bind import PLAIN_FUNCTIONS
 from arrayformer.core.errors import PluginError
+from arrayformer.core.plugins.discovery import BackendInfo
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 FLAGS = ("consumes_cache", "compiles", "deterministic", "batch_invariant")

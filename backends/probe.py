@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from arrayformer.backends.discovery import BackendInfo
 from arrayformer.backends.registry import advice, find_backend, get_backend, load_factory
 from arrayformer.core.errors import BackendError, PluginError
+from arrayformer.core.plugins.discovery import BackendInfo
 
 TIME_LIMIT = 60.0  # seconds; importing PyTorch with CUDA from a cold disk takes some ten
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from arrayformer.backends import hookspecs
-from arrayformer.backends.discovery import (
+from arrayformer.core.errors import ArrayformerError, BackendError, BackendNotFoundError, PluginError
+from arrayformer.core.plugins import hooks as hookspecs
+from arrayformer.core.plugins.discovery import (
     BUILT_IN,
     BackendInfo,
     built_in,
@@ -20,8 +21,7 @@ from arrayformer.backends.discovery import (
     list_backends,
     plugins,
 )
-from arrayformer.backends.hookspecs import PROJECT, Factory
-from arrayformer.core.errors import ArrayformerError, BackendError, BackendNotFoundError, PluginError
+from arrayformer.core.plugins.hooks import PROJECT, Factory
 
 if TYPE_CHECKING:
     from arrayformer.core.backend import Backend

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from arrayformer.core.checkpoint import save_checkpoint
-from arrayformer.core.config import SIZES, GPT2Config
+from arrayformer.core.models.gpt2 import SIZES, GPT2Config
 from arrayformer.core.params import Params, random_params
 from arrayformer.tokenizer import gpt2_tokenizer
 

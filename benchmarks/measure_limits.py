@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.conformance import golden, limits
-from arrayformer.conformance.diagnose import Truth, ratios, tapped, truth
-from arrayformer.conformance.faults import FAULTS, Table
-from arrayformer.conformance.honest import ReadOnlyNumpy, jax_as_written
-from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.measure import divergence, round_mantissa
-from arrayformer.conformance.oracle import Taps, emulation, reference, run
-from arrayformer.conformance.registry import select
-from arrayformer.conformance.runner import run_case
-from arrayformer.conformance.target import Target
+from arrayformer.conformance.criterion import golden, limits
+from arrayformer.conformance.criterion.metrics import divergence, round_mantissa
+from arrayformer.conformance.criterion.oracle import Taps, emulation, reference, run
+from arrayformer.conformance.diagnosis.faults import FAULTS, Table
+from arrayformer.conformance.diagnosis.first_wrong import Truth, ratios, tapped, truth
+from arrayformer.conformance.run.case import select
+from arrayformer.conformance.run.in_process import run_case
+from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.subject import Lab
 from arrayformer.conformance.wrong import WRONG
+from arrayformer.conformance.wrong.honest import ReadOnlyNumpy, jax_as_written
 from arrayformer.conformance.wrong.namespace import make as library
 from arrayformer.conformance.wrong.registry import with_functions
 from arrayformer.core import ops
@@ -255,7 +255,7 @@ def main() -> None:
             "# What separates an honest backend from a wrong one. `limit` and `why` are written by hand;",
             "# benchmarks/measure_limits.py measures the rest: the worst honest value, and the least wrong one.",
         ]
-        path = Path(str(files("arrayformer.conformance"))) / "limits.toml"
+        path = Path(str(files("arrayformer.conformance.criterion"))) / "limits.toml"
         path.write_text(toml(tables, header), encoding="utf-8")
         print(f"wrote {path}")
 

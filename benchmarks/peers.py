@@ -27,7 +27,7 @@ from contenders import CONTENDERS, FORMS, GPU_CONTENDERS
 
 from arrayformer.bench.bounds import weight_bytes
 from arrayformer.bench.process import WORKER, Process
-from arrayformer.core.config import SIZES
+from arrayformer.core.models.gpt2 import SIZES
 
 HERE = Path(__file__).parent
 OURS = ("numpy", "jax")  # decode batches and look ahead

@@ -17,15 +17,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from arrayformer.conformance.known import Known, read_known
-from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.outcome import Late, Result
 from arrayformer.conformance.plugin import PROPERTY, path
-from arrayformer.conformance.registry import all_cases, select
-from arrayformer.conformance.runner import run_case
-from arrayformer.conformance.session import Run
-from arrayformer.conformance.target import Target
-from arrayformer.conformance.worker import Worker
+from arrayformer.conformance.run.case import all_cases, select
+from arrayformer.conformance.run.in_process import run_case
+from arrayformer.conformance.run.result import Late, Result
+from arrayformer.conformance.run.session import Run
+from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.worker import Worker
+from arrayformer.conformance.run.xfails import Known, read_known
 from arrayformer.core.backend import Backend
 
 Maker = Callable[..., Backend]
@@ -67,7 +67,7 @@ class Bench:
 
     def facts(self) -> dict[str, Any]:
         """What the backend says of itself."""
-        from arrayformer.conformance.facts import facts
+        from arrayformer.conformance.report.environment import facts
 
         return self.worker.facts() if self.worker is not None else facts(self.lab.backend)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from arrayformer.conformance.registry import select
+from arrayformer.conformance.run.case import select
 from arrayformer.conformance.suite import Bench, judge
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from arrayformer.core import ops
 from arrayformer.core.array_api import Array, array_namespace
-from arrayformer.core.config import ACTIVATIONS, GPT2Config
+from arrayformer.core.models.gpt2 import ACTIVATIONS, GPT2Config
 
 PLAIN_FUNCTIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f

@@ -13,9 +13,9 @@ from arrayformer.core.backend import Backend
 from arrayformer.core.bind import bind
 from arrayformer.core.cache import Cache
 from arrayformer.core.checks import check_context, check_ids
-from arrayformer.core.config import GPT2Config
+from arrayformer.core.decoder import gpt2
 from arrayformer.core.errors import BackendError, InputError
-from arrayformer.core.model import gpt2
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.ops import Ops, Tap, untouched
 from arrayformer.core.params import Params
 from arrayformer.core.sampling import Draw, Picked, Plan, pick

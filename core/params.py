@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from arrayformer.core.config import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2Config
 
 Params = dict[str, Any]
 

@@ -10,10 +10,10 @@ import pytest
 
 import arrayformer
 from arrayformer.api import Model
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.core.config import GPT2Config
+from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import BackendError, BackendNotFoundError, InputError, ModelFileError
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import random_params
 from arrayformer.tokenizer import Tokenizer
 from arrayformer.tokenizer.alphabet import PRINTABLE

@@ -13,8 +13,8 @@ import pytest
 
 import arrayformer
 from arrayformer import cli
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ArrayformerError
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import random_params
 from arrayformer.tokenizer.alphabet import PRINTABLE
 
@@ -276,7 +276,8 @@ def test_tokenize_takes_a_models_own_table(run, directory):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--decode", "1 x"), "'x' is no id"), (("--decode", "50257"), "id 50257"),
+        (("--decode", "1 x"), "'x' is no id"),
+        (("--decode", "50257"), "id 50257"),
         (("-m", "/nonesuch/x", "a"), "nonesuch"),
     ],
 )

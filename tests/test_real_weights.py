@@ -16,10 +16,10 @@ import pytest
 
 import arrayformer
 from arrayformer.api import Model
-from arrayformer.backends.numpy_backend import NumpyBackend
+from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.checkpoint import read_checkpoint
 from arrayformer.core.engine import Engine
-from arrayformer.core.hub import resolve_model
+from arrayformer.hub.resolve import resolve_model
 
 WHERE = os.environ.get("ARRAYFORMER_GPT2", "")
 RECORDED = json.loads((Path(__file__).parent / "fixtures" / "gpt2_124m_logits.json").read_text())

@@ -12,9 +12,9 @@ from arrayformer.core.errors import InputError
 from arrayformer.tokenizer.alphabet import PRINTABLE, to_bytes, to_printable
 from arrayformer.tokenizer.explanation import Explanation, Merge, Piece
 from arrayformer.tokenizer.merge import merge, merge_steps
+from arrayformer.tokenizer.split import WordEncoder, split
 from arrayformer.tokenizer.stream import StreamDecoder
 from arrayformer.tokenizer.table import check_vocab, number_merges
-from arrayformer.tokenizer.words import WordEncoder, split
 
 END_OF_TEXT = "<|endoftext|>"
 

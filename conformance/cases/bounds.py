@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.conformance import measure
-from arrayformer.conformance.diagnose import explain
-from arrayformer.conformance.faults import FAULTS
-from arrayformer.conformance.lab import Lab, Trial
-from arrayformer.conformance.outcome import Problem
+from arrayformer.conformance.criterion import metrics as measure
+from arrayformer.conformance.diagnosis.faults import FAULTS
+from arrayformer.conformance.diagnosis.first_wrong import explain
+from arrayformer.conformance.run.result import Problem
+from arrayformer.conformance.run.subject import Lab, Trial
 
 Host = np.ndarray
 U = measure.UNIT["float32"]

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arrayformer.conformance.outcome import OUTCOMES, Result
-from arrayformer.conformance.session import Run
+from arrayformer.conformance.run.result import OUTCOMES, Result
+from arrayformer.conformance.run.session import Run
 from arrayformer.core.errors import InputError
 from arrayformer.whole_file import write_whole
 

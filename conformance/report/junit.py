@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
-from arrayformer.conformance.outcome import Result
-from arrayformer.conformance.session import Run
+from arrayformer.conformance.run.result import Result
+from arrayformer.conformance.run.session import Run
 from arrayformer.whole_file import write_whole
 
 _KINDS = {"failed": "failure", "timeout": "failure", "xpassed": "failure", "error": "error"}

@@ -6,10 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from arrayformer.conformance.outcome import Result
-from arrayformer.conformance.registry import LEVELS, all_cases
 from arrayformer.conformance.report.plot import Line, log_plot
-from arrayformer.conformance.session import Run
+from arrayformer.conformance.run.case import LEVELS, all_cases
+from arrayformer.conformance.run.result import Result
+from arrayformer.conformance.run.session import Run
 from arrayformer.core.errors import InputError
 from arrayformer.whole_file import write_whole
 

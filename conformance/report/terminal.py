@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from arrayformer.conformance.outcome import BAD, OUTCOMES, Result
-from arrayformer.conformance.registry import LEVELS, select
-from arrayformer.conformance.session import Run
+from arrayformer.conformance.run.case import LEVELS, select
+from arrayformer.conformance.run.result import BAD, OUTCOMES, Result
+from arrayformer.conformance.run.session import Run
 
 STYLES = {
     "passed": "green", "failed": "bold red", "error": "bold red", "timeout": "bold red",

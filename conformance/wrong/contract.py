@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arrayformer.backends.numpy_backend import NumpyBackend
+from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.conformance.wrong.registry import wrong
 from arrayformer.core import ops
 from arrayformer.core.params import Params

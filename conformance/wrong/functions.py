@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance.faults import FAULTS
+from arrayformer.backends.numpy.backend import NumpyBackend
+from arrayformer.conformance.diagnosis.faults import FAULTS
 from arrayformer.conformance.wrong.registry import wrong
 from arrayformer.core import ops
 from arrayformer.core.params import Params

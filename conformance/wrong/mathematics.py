@@ -1,6 +1,6 @@
 """The faults of faults.py as backends, and which case names each one."""
 
-from arrayformer.conformance.faults import FAULTS
+from arrayformer.conformance.diagnosis.faults import FAULTS
 from arrayformer.conformance.wrong.registry import WRONG, Wrong, with_fault
 
 _NAMED = {

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from arrayformer.backends.numpy_backend import NumpyBackend
+from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.conformance.wrong.registry import wrong
 from arrayformer.core import ops
 from arrayformer.core.params import Params

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance.faults import one_pass_norm as in_one_pass
-from arrayformer.conformance.measure import rounded
+from arrayformer.backends.numpy.backend import NumpyBackend
+from arrayformer.conformance.criterion.metrics import rounded
+from arrayformer.conformance.diagnosis.faults import one_pass_norm as in_one_pass
 from arrayformer.conformance.wrong.registry import PLAIN_NUMPY, wrong
 from arrayformer.core import ops
 

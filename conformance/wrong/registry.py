@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance.faults import Fault
+from arrayformer.backends.numpy.backend import NumpyBackend
+from arrayformer.conformance.diagnosis.faults import Fault
 from arrayformer.core.backend import Backend
 from arrayformer.core.params import Params
 

@@ -7,8 +7,8 @@ Everything here was written by somebody else, so it is checked before it is beli
 the table of tensors, then the config against that table; only then is memory taken for weights.
 """
 
-from arrayformer.core.checkpoint.picogpt import load_encoder_hparams_and_params
 from arrayformer.core.checkpoint.read import read_checkpoint
 from arrayformer.core.checkpoint.save import save_checkpoint
+from arrayformer.seed import load_encoder_hparams_and_params
 
 __all__ = ["load_encoder_hparams_and_params", "read_checkpoint", "save_checkpoint"]

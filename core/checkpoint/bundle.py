@@ -15,9 +15,9 @@ from typing import NoReturn
 import numpy as np
 
 from arrayformer.core.checkpoint.crc32c import crc32c, masked
-from arrayformer.core.checkpoint.files import ModelFile, shown
 from arrayformer.core.checkpoint.safetensors_file import MAX_NAME, MAX_TENSORS, Entry
 from arrayformer.core.errors import ModelFileError
+from arrayformer.core.files.untrusted import ModelFile, shown
 
 # GPT-2 1558M has an index of 38 KB.
 MAX_INDEX = 4 << 20

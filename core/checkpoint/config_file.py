@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from arrayformer.core.checkpoint import strict_json
-from arrayformer.core.checkpoint.files import open_inside, shown
-from arrayformer.core.config import SWITCHES, GPT2Config
 from arrayformer.core.errors import ConfigError
+from arrayformer.core.files import strict_json
+from arrayformer.core.files.untrusted import open_inside, shown
+from arrayformer.core.models.gpt2 import SWITCHES, GPT2Config
 
 MAX_JSON = 1 << 20
 MAX_ENDS = 1000

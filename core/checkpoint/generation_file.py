@@ -12,7 +12,7 @@ from typing import Any
 from arrayformer.core.checkpoint.config_file import end_of_text, read_json_object
 from arrayformer.core.checks import check_whole
 from arrayformer.core.errors import ConfigError, InputError
-from arrayformer.core.options import MAX_NEW_TOKENS, Ending, Sampling
+from arrayformer.core.generate.options import MAX_NEW_TOKENS, Ending, Sampling
 
 GENERATION = "generation_config.json"
 

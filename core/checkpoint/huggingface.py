@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from arrayformer.core.checkpoint.config_file import read_config
-from arrayformer.core.checkpoint.files import open_inside, shown
 from arrayformer.core.checkpoint.generation_file import read_end_of_text
 from arrayformer.core.checkpoint.safetensors_file import read_table
 from arrayformer.core.checkpoint.shard_index import WEIGHTS, read_index
 from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, read_tensor, row_major
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ConfigError, ModelFileError, TokenizerError
+from arrayformer.core.files.untrusted import open_inside, shown
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Order, Params
 
 _PREFIX = "transformer."

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from arrayformer.core.checkpoint.bundle import BundleEntry, read_bundle
 from arrayformer.core.checkpoint.config_file import config_from_openai, read_json_object
-from arrayformer.core.checkpoint.files import ModelFile, open_inside, shown
 from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, row_major
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ModelFileError
+from arrayformer.core.files.untrusted import ModelFile, open_inside, shown
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Order, Params
 
 HPARAMS = "hparams.json"

@@ -6,8 +6,8 @@ from arrayformer.core.checkpoint.huggingface import read_huggingface
 from arrayformer.core.checkpoint.openai import HPARAMS, read_openai
 from arrayformer.core.checkpoint.shard_index import INDEX, WEIGHTS
 from arrayformer.core.checkpoint.weights import row_major
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ModelFileError
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Order, Params
 
 # Names and endings of weights in other forms, and the way from there.

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from arrayformer.core.checkpoint import strict_json
-from arrayformer.core.checkpoint.files import ModelFile, kind_of, shown
 from arrayformer.core.checks import has_lone_surrogate
 from arrayformer.core.errors import ModelFileError
+from arrayformer.core.files import strict_json
+from arrayformer.core.files.untrusted import ModelFile, kind_of, shown
 
 # Those the library and this reader both know, with their bytes; a model's weights may have the first three.
 ITEM_SIZES = {

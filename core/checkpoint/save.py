@@ -10,10 +10,10 @@ import numpy as np
 
 from arrayformer.core.checkpoint.huggingface import hf_name
 from arrayformer.core.checkpoint.shard_index import WEIGHTS
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import InputError, ModelFileError
+from arrayformer.core.files.atomic import whole_folder
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Params, shapes, walk
-from arrayformer.core.whole_folder import whole_folder
 
 DTYPES = ("float32", "float16", "bfloat16")
 

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from arrayformer.core.checkpoint import strict_json
-from arrayformer.core.checkpoint.files import open_inside, shown
 from arrayformer.core.errors import ModelFileError
+from arrayformer.core.files import strict_json
+from arrayformer.core.files.untrusted import open_inside, shown
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 
 from arrayformer.core.checkpoint.crc32c import crc32c, masked
-from arrayformer.core.checkpoint.files import ModelFile, shown
 from arrayformer.core.checkpoint.safetensors_file import Entry
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import ModelFileError
+from arrayformer.core.files.untrusted import ModelFile, shown
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Order, Params, map_params, shapes, walk
 
 # Per dtype: the file's integers of that width, and the bits that are all set in an infinity or a NaN.

@@ -11,9 +11,9 @@ import dask.array as da
 import numpy as np
 
 from arrayformer import hookimpl
-from arrayformer.backends.hookspecs import Register
 from arrayformer.core.array_api import Array, register_namespace
 from arrayformer.core.backend import Backend, F
+from arrayformer.core.plugins.hooks import Register
 
 
 def take_along_axis(x: Array, indices: Array, /, *, axis: int) -> Array:

@@ -7,10 +7,10 @@ import dpnp
 import numpy as np
 
 from arrayformer import hookimpl
-from arrayformer.backends.hookspecs import Register
 from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend
 from arrayformer.core.errors import BackendError
+from arrayformer.core.plugins.hooks import Register
 
 
 class DpnpBackend(Backend):

@@ -16,8 +16,8 @@ import numpy as np
 
 from arrayformer.core.bind import bind
 from arrayformer.core.checkpoint import read_checkpoint
-from arrayformer.core.config import GPT2Config
-from arrayformer.core.model import gpt2
+from arrayformer.core.decoder import gpt2
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Params, map_params
 
 

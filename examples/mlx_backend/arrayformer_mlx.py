@@ -12,9 +12,9 @@ import mlx.core as mx
 import numpy as np
 
 from arrayformer import hookimpl
-from arrayformer.backends.hookspecs import Register
 from arrayformer.core.array_api import Array, register_namespace
 from arrayformer.core.backend import Backend, F
+from arrayformer.core.plugins.hooks import Register
 
 
 def arange(stop: int, /, *, dtype: Any = None, device: Any = None) -> Array:

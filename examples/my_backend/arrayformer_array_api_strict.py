@@ -3,8 +3,8 @@
 import array_api_strict
 
 from arrayformer import hookimpl
-from arrayformer.backends.hookspecs import Register
 from arrayformer.core.backend import Backend
+from arrayformer.core.plugins.hooks import Register
 
 
 class StrictBackend(Backend):

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from arrayformer import hookimpl
-from arrayformer.backends.hookspecs import Register
 from arrayformer.core import ops
 from arrayformer.core.backend import Backend, F
 from arrayformer.core.errors import BackendError
+from arrayformer.core.plugins.hooks import Register
 
 MULTIPLIES_BFLOAT16 = "AVX512" in torch.backends.cpu.get_cpu_capability()
 """Whether the CPU has products of bfloat16 that are worth having."""

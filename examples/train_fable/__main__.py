@@ -33,8 +33,8 @@ from examples.train_fable.scoring import bits_per_byte, quick_bits_per_byte
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import NumericError
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Params, map_params
 
 

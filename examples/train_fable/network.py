@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arrayformer import gpt2
-from arrayformer.core.config import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Params, map_params, shapes
 
 

@@ -14,7 +14,7 @@ import jax
 from examples.train_fable.corpus import TOKENIZER_FILES
 
 from arrayformer import save_checkpoint
-from arrayformer.core.config import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Params, walk
 
 LOG = "log.jsonl"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arrayformer.api import Generation, Model, load
-    from arrayformer.backends.hookspecs import hookimpl
     from arrayformer.core.checkpoint import load_encoder_hparams_and_params, save_checkpoint
+    from arrayformer.core.decoder import ffn, gpt2, mha, transformer_block
     from arrayformer.core.errors import ArrayformerError
-    from arrayformer.core.model import ffn, gpt2, mha, transformer_block
     from arrayformer.core.ops import attention, gelu, layer_norm, linear, softmax
+    from arrayformer.core.plugins.hooks import hookimpl
     from arrayformer.tokenizer import Tokenizer
 
     __version__: str
@@ -40,10 +40,10 @@ __all__ = [
 
 _HOMES = {
     "arrayformer.api": ("Generation", "Model", "load"),
-    "arrayformer.backends.hookspecs": ("hookimpl",),
+    "arrayformer.core.plugins.hooks": ("hookimpl",),
     "arrayformer.core.checkpoint": ("load_encoder_hparams_and_params", "save_checkpoint"),
     "arrayformer.core.errors": ("ArrayformerError",),
-    "arrayformer.core.model": ("ffn", "gpt2", "mha", "transformer_block"),
+    "arrayformer.core.decoder": ("ffn", "gpt2", "mha", "transformer_block"),
     "arrayformer.core.ops": ("attention", "gelu", "layer_norm", "linear", "softmax"),
     "arrayformer.tokenizer": ("Tokenizer",),
 }

@@ -10,14 +10,14 @@ import numpy as np
 
 from arrayformer.backends.registry import default_backend_name, get_backend
 from arrayformer.core.backend import Backend
-from arrayformer.core.batch import Drawn
 from arrayformer.core.checks import check_context, check_ids
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError, ModelFileError
-from arrayformer.core.generate import generate
-from arrayformer.core.options import Ending, OnFull, Sampling
-from arrayformer.core.row import Row, Token
+from arrayformer.core.generate.batch import Drawn
+from arrayformer.core.generate.loop import generate
+from arrayformer.core.generate.options import Ending, OnFull, Sampling
+from arrayformer.core.generate.text import Row, Token
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.tokenizer import Tokenizer, UnsupportedTokenizerError, has_tokenizer, load_tokenizer
 
 Prompt = str | Sequence[int]
@@ -260,7 +260,7 @@ def load(
     Raises ModelFileError, ConfigError, TokenizerError, BackendError, DownloadError or InputError.
     """
     from arrayformer.core.checkpoint import read_checkpoint
-    from arrayformer.core.hub import resolve_model
+    from arrayformer.hub.resolve import resolve_model
 
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype, mesh=mesh)
     where = resolve_model(str(model), revision=revision, offline=offline, models_dir=models_dir)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from arrayformer.backends.registry import get_backend
-from arrayformer.conformance.measure import divergence
+from arrayformer.conformance.criterion.metrics import divergence
 from arrayformer.core.backend import Backend
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import random_params
 
 CONFIG = GPT2Config(n_vocab=66, n_ctx=32, n_embd=24, n_head=4, n_layer=2)

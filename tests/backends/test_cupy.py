@@ -7,7 +7,7 @@ import pytest
 
 from arrayformer.backends.probe import check_backend
 from arrayformer.backends.registry import get_backend
-from arrayformer.conformance.measure import divergence
+from arrayformer.conformance.criterion.metrics import divergence
 from arrayformer.core import ops
 from arrayformer.core.backend import Backend
 from arrayformer.core.errors import BackendError

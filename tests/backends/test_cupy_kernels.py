@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayformer.backends.cupy_kernels import ELEMENTWISE, ROWS
+from arrayformer.backends.cupy.kernels import ELEMENTWISE, ROWS
 from arrayformer.core import ops
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arrayformer.backends.registry import get_backend
-from arrayformer.conformance.measure import divergence
+from arrayformer.conformance.criterion.metrics import divergence
 from arrayformer.core import ops
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import BackendError

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from arrayformer.backends import numpy_ops as fast
-from arrayformer.backends.numpy_backend import OVERRIDES, NumpyBackend
-from arrayformer.backends.numpy_threads import spread
+from arrayformer.backends.numpy import ops as fast
+from arrayformer.backends.numpy.backend import OVERRIDES, NumpyBackend
+from arrayformer.backends.numpy.threads import spread
 from arrayformer.core import ops as plain
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import random_params, walk
 
 SHAPES = [(1,), (7,), (1, 1, 5), (2, 3, 17), (3, 301, 129)]
@@ -215,7 +215,7 @@ def test_every_part_is_done_once_and_an_error_comes_out() -> None:
 
 @pytest.mark.parametrize("variable", ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"])
 def test_as_many_threads_as_the_blas_is_allowed(variable: str) -> None:
-    code = "from arrayformer.backends.numpy_threads import n_threads; print(n_threads())"
+    code = "from arrayformer.backends.numpy.threads import n_threads; print(n_threads())"
 
     env = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name} | {variable: "1"}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True, text=True)

@@ -78,7 +78,7 @@ def test_two_distributions_of_one_name_are_settled_by_naming_one(install: Instal
 def test_a_built_in_name_cannot_be_taken(install: Install, name: str) -> None:
     install(backend_source(), name=name)
 
-    assert type(get_backend("numpy")).__module__ == "arrayformer.backends.numpy_backend"
+    assert type(get_backend("numpy")).__module__ == "arrayformer.backends.numpy.backend"
     with pytest.raises(BackendError, match=f"the name '{name}' is reserved"):
         get_backend(f"{name}@acme-af")
 

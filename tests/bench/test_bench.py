@@ -11,8 +11,8 @@ from arrayformer.bench.measure import Result, Task, Timed, bench, tasks
 from arrayformer.bench.report import plot
 from arrayformer.commands.bench import command
 from arrayformer.core.checkpoint import save_checkpoint
-from arrayformer.core.config import SIZES, GPT2Config
 from arrayformer.core.errors import BackendNotFoundError, InputError
+from arrayformer.core.models.gpt2 import SIZES, GPT2Config
 from arrayformer.core.params import random_params
 
 TINY = GPT2Config(n_vocab=50, n_ctx=32, n_embd=8, n_head=2, n_layer=2)

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from arrayformer.commands.conformance import command
-from arrayformer.conformance import session
-from arrayformer.conformance.known import read_known
-from arrayformer.conformance.outcome import Result, awarded
-from arrayformer.conformance.registry import all_cases, select
 from arrayformer.conformance.report import envelope
+from arrayformer.conformance.run import session
+from arrayformer.conformance.run.case import all_cases, select
+from arrayformer.conformance.run.result import Result, awarded
+from arrayformer.conformance.run.xfails import read_known
 from arrayformer.core.errors import BackendError, InputError
 
 WRONG = "arrayformer.conformance.wrong:erf_gelu"

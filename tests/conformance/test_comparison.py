@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from arrayformer.conformance import measure
-from arrayformer.conformance.oracle import EXACT, Reference, Taps, emulation, stored
-from arrayformer.conformance.probes import probe
+from arrayformer.conformance.criterion import metrics as measure
+from arrayformer.conformance.criterion.oracle import EXACT, Reference, Taps, emulation, stored
+from arrayformer.conformance.criterion.probes import probe
 from arrayformer.core import ops
 
 R = np.array([[0.0, 2.0, 4.0, 6.0], [1.0, 1.0, 1.0, 1.0]])  # deviations sqrt(5) and 0, means 3 and 1

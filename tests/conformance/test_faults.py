@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from arrayformer.conformance import measure
-from arrayformer.conformance.faults import FAULTS
-from arrayformer.conformance.oracle import Taps, emulation
+from arrayformer.conformance.criterion import metrics as measure
+from arrayformer.conformance.criterion.oracle import Taps, emulation
+from arrayformer.conformance.diagnosis.faults import FAULTS
 from arrayformer.core import ops
 
 RNG = np.random.default_rng(0)

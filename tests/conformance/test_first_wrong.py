@@ -5,11 +5,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance import diagnose
-from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.oracle import Taps, reference
-from arrayformer.conformance.probes import probe
+from arrayformer.backends.numpy.backend import NumpyBackend
+from arrayformer.conformance.criterion.oracle import Taps, reference
+from arrayformer.conformance.criterion.probes import probe
+from arrayformer.conformance.diagnosis import first_wrong as diagnose
+from arrayformer.conformance.run.subject import Lab
 from arrayformer.conformance.wrong import WRONG
 from arrayformer.core import ops
 

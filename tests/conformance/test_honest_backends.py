@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance.honest import ReadOnlyNumpy, jax_as_written
-from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.oracle import reference
-from arrayformer.conformance.probes import probe
-from arrayformer.conformance.registry import select
-from arrayformer.conformance.runner import run_case
+from arrayformer.backends.numpy.backend import NumpyBackend
+from arrayformer.conformance.criterion.oracle import reference
+from arrayformer.conformance.criterion.probes import probe
+from arrayformer.conformance.run.case import select
+from arrayformer.conformance.run.in_process import run_case
+from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.wrong.honest import ReadOnlyNumpy, jax_as_written
 from arrayformer.core.backend import Backend
 from arrayformer.core.params import walk
 
@@ -58,7 +58,7 @@ def test_array_api_strict_passes_at_its_strictest():
 
 
 def test_jax_passes_compiled_and_as_written():
-    jax_backend = pytest.importorskip("arrayformer.backends.jax_backend")
+    jax_backend = pytest.importorskip("arrayformer.backends.jax.backend")
 
     passes(Lab(jax_backend.JaxBackend), "L0-compile", "L1-gelu", "L1-write", "L2-logits[p3]", "L3-cached[p3]")
     passes(Lab(jax_as_written), "L1-gelu", "L2-logits[p1]")
@@ -70,11 +70,11 @@ def test_the_suite_changes_no_setting_of_jax_or_numpy():
 import numpy, jax
 def state():
     return dict(jax.config.values), numpy.geterr(), numpy.random.get_state()[1].tolist(), numpy.get_printoptions()
-from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.probes import probe
-from arrayformer.conformance.registry import select
-from arrayformer.conformance.runner import run_case
-from arrayformer.conformance.target import Target
+from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.criterion.probes import probe
+from arrayformer.conformance.run.case import select
+from arrayformer.conformance.run.in_process import run_case
+from arrayformer.conformance.run.spec import Target
 jax.numpy.zeros(1)
 before = state()
 lab = Lab.of(Target("jax"))

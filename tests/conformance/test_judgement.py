@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.measure import UNIT
-from arrayformer.conformance.oracle import reference
-from arrayformer.conformance.outcome import Metric, NotApplicable, Problem, Result
-from arrayformer.conformance.target import Target
+from arrayformer.backends.numpy.backend import NumpyBackend
+from arrayformer.conformance.criterion.metrics import UNIT
+from arrayformer.conformance.criterion.oracle import reference
+from arrayformer.conformance.run.result import Metric, NotApplicable, Problem, Result
+from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.subject import Lab
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from arrayformer.conformance import measure
+from arrayformer.conformance.criterion import metrics as measure
 
 
 def logits(seed=0):

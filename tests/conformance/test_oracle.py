@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from arrayformer.conformance.measure import round_mantissa
-from arrayformer.conformance.oracle import reference
-from arrayformer.conformance.probes import PROBES, probe
+from arrayformer.conformance.criterion.metrics import round_mantissa
+from arrayformer.conformance.criterion.oracle import reference
+from arrayformer.conformance.criterion.probes import PROBES, probe
 
 
 def gelu_new(x):

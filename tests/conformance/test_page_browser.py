@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from tests.browser import chromium, resize
 
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance.facts import facts
-from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.registry import select
+from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.conformance.report import page
-from arrayformer.conformance.runner import run_case
-from arrayformer.conformance.session import Run
+from arrayformer.conformance.report.environment import facts
+from arrayformer.conformance.run.case import select
+from arrayformer.conformance.run.in_process import run_case
+from arrayformer.conformance.run.session import Run
+from arrayformer.conformance.run.subject import Lab
 from arrayformer.conformance.wrong import WRONG
 
 pytest.importorskip("jinja2", reason="the `report` extra is not installed")

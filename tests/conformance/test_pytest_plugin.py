@@ -48,7 +48,7 @@ def test_json_is_whole_when_the_cases_ran_in_two_processes(tmp_path):
 
 def test_a_third_partys_file_judges_a_class_and_a_name(tmp_path):
     (tmp_path / "test_mine.py").write_text(
-        "from arrayformer.backends.numpy_backend import NumpyBackend\n"
+        "from arrayformer.backends.numpy.backend import NumpyBackend\n"
         "from arrayformer.conformance import ConformanceSuite\n"
         "class TestClass(ConformanceSuite):\n"
         "    backend = NumpyBackend\n"

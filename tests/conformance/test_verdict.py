@@ -7,14 +7,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from arrayformer.backends.numpy_backend import NumpyBackend
-from arrayformer.conformance import session, suite
-from arrayformer.conformance.known import Known, read_known
-from arrayformer.conformance.lab import Lab
-from arrayformer.conformance.outcome import BAD, OUTCOMES, Late, NotApplicable, Problem, Result, awarded
-from arrayformer.conformance.registry import Case, matches, select
-from arrayformer.conformance.runner import run_case
-from arrayformer.conformance.session import Run
+from arrayformer.backends.numpy.backend import NumpyBackend
+from arrayformer.conformance import suite
+from arrayformer.conformance.run import session
+from arrayformer.conformance.run.case import Case, matches, select
+from arrayformer.conformance.run.in_process import run_case
+from arrayformer.conformance.run.result import BAD, OUTCOMES, Late, NotApplicable, Problem, Result, awarded
+from arrayformer.conformance.run.session import Run
+from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.xfails import Known, read_known
 from arrayformer.core.errors import InputError
 
 

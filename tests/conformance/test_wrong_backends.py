@@ -2,10 +2,10 @@
 
 import pytest
 
-from arrayformer.conformance.registry import select
+from arrayformer.conformance.run.case import select
+from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.worker import Worker
 from arrayformer.conformance.suite import Bench
-from arrayformer.conformance.target import Target
-from arrayformer.conformance.worker import Worker
 from arrayformer.conformance.wrong import WRONG
 
 ALONE = ("never_answers", "takes_the_process")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayformer.core.config import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Params
 from arrayformer.evaluate import lambada, wikitext
 from arrayformer.evaluate.protocols import PROTOCOLS

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from arrayformer.core.config import SIZES
 from arrayformer.core.errors import InputError
+from arrayformer.core.models.gpt2 import SIZES
 from arrayformer.evaluate import table
 from arrayformer.evaluate.paper import TABLE_3
 from arrayformer.evaluate.protocols import PROTOCOLS, find_protocol

@@ -23,10 +23,10 @@ atheris: Any = importlib.import_module("atheris") if __name__ == "__main__" else
 with atheris.instrument_imports(include=["arrayformer"]) if atheris else contextlib.nullcontext():
     from arrayformer.core.checkpoint.bundle import read_bundle
     from arrayformer.core.checkpoint.config_file import config_from_hf, config_from_openai, read_json_object
-    from arrayformer.core.checkpoint.files import open_inside
     from arrayformer.core.checkpoint.safetensors_file import read_table
     from arrayformer.core.checkpoint.shard_index import INDEX, read_index
     from arrayformer.core.errors import ModelFileError
+    from arrayformer.core.files.untrusted import open_inside
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "openai_tiny"
 

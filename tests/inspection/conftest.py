@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from arrayformer.backends.registry import get_backend
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import random_params
 from arrayformer.inspection.gather import Inspection, inspect
 from arrayformer.tokenizer import Tokenizer

@@ -78,9 +78,7 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_work(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_page_that_fails_halfway_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_that_fails_halfway_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from arrayformer.inspection import html
 
     page = tmp_path / "page.html"

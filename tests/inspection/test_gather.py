@@ -39,13 +39,9 @@ def test_the_lens_on_the_last_layer_is_the_model(found: Inspection, ids: list[in
     assert np.all(np.isnan(found.lens_true[:, -1]))
 
 
-def test_the_lens_on_an_earlier_layer_is_the_model_cut_there(
-    engine: Engine, found: Inspection, ids: list[int]
-) -> None:
+def test_the_lens_on_an_earlier_layer_is_the_model_cut_there(engine: Engine, found: Inspection, ids: list[int]) -> None:
     later = ("blocks.1.", "blocks.2.")
-    silent = map_params(
-        lambda path, x: x * 0 if path.startswith(later) and ".c_proj." in path else x, engine.params
-    )
+    silent = map_params(lambda path, x: x * 0 if path.startswith(later) and ".c_proj." in path else x, engine.params)
 
     cut = inspect(Engine(CONFIG, silent, engine.backend), ids)
 

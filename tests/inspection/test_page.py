@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from arrayformer.backends.registry import get_backend
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.engine import Engine
+from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import random_params
 from arrayformer.inspection.content import as_json, for_page, pack_attention, parts_of_characters, token_text
 from arrayformer.inspection.gather import Inspection, inspect

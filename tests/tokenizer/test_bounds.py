@@ -7,8 +7,8 @@ import pytest
 from arrayformer.core.errors import InputError, TokenizerError
 from arrayformer.tokenizer import Tokenizer, gpt2_tokenizer, load_tokenizer
 from arrayformer.tokenizer.alphabet import PRINTABLE, to_bytes, to_printable
+from arrayformer.tokenizer.split import MAX_LENGTH
 from arrayformer.tokenizer.tokenizer_json import read_tokenizer_json
-from arrayformer.tokenizer.words import MAX_LENGTH
 
 BYTES = {character: id for id, character in enumerate(PRINTABLE)}
 LONG = "x" * 90

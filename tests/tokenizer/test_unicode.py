@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from arrayformer.core.errors import InputError
 from arrayformer.tokenizer import gpt2_tokenizer
-from arrayformer.tokenizer.words import WordEncoder, split
+from arrayformer.tokenizer.split import WordEncoder, split
 
 # As OpenAI's encoder.py has it.
 PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -116,7 +116,7 @@ def test_the_size_of_a_chunk_does_not_show(text, size):
     expected = tokenizer.encode(text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("arrayformer.tokenizer.words._CHUNK", size)
+        patch.setattr("arrayformer.tokenizer.split._CHUNK", size)
         ids = tokenizer.encode(text)
 
     assert ids == expected

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from arrayformer.core.config import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2Config
 
 BEYOND_THE_CACHE = 1 << 28  # bytes of weights that are walked through, so that each comes from memory
 

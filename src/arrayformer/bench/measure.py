@@ -8,8 +8,8 @@ from typing import Any
 
 from arrayformer.bench.bounds import prefill_operations, weight_bytes
 from arrayformer.bench.process import Process
-from arrayformer.core.config import GPT2Config
 from arrayformer.core.errors import InputError
+from arrayformer.core.models.gpt2 import GPT2Config
 
 BOUNDS = "bounds"
 

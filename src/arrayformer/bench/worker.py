@@ -67,14 +67,14 @@ class Worker:
     def bounds(self, config: dict[str, Any], n_prompt: int) -> dict[str, Any]:
         """What the BLAS alone would take for the products of a model."""
         from arrayformer.bench.bounds import decode_seconds, operations_per_second
-        from arrayformer.core.config import GPT2Config
+        from arrayformer.core.models.gpt2 import GPT2Config
 
         sizes = GPT2Config(**config)
         return {"decode_s": decode_seconds(sizes), "operations_per_s": operations_per_second(sizes, n_prompt)}
 
     def _run(self, prompts: int, n_prompt: int, n_new: int) -> list[float]:
         """Let the model write; seconds after the start at which each round of ids was there."""
-        from arrayformer.core.generate import generate
+        from arrayformer.core.generate.loop import generate
 
         texts = [random_ids(n_prompt, self.model.config.n_vocab, seed) for seed in range(prompts)]
         rows = self.model.rows(texts, max_new_tokens=n_new, ignore_eos=True)
@@ -94,8 +94,8 @@ def random_model(size: str, backend: str | None, device: str | None, dtype: str 
     """A model of one of OpenAI's sizes with random weights and no tokenizer."""
     from arrayformer.api import Model
     from arrayformer.backends.registry import default_backend_name, get_backend
-    from arrayformer.core.config import SIZES
     from arrayformer.core.engine import Engine
+    from arrayformer.core.models.gpt2 import SIZES
     from arrayformer.core.params import random_params
 
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype)

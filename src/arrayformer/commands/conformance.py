@@ -44,8 +44,8 @@ def command(
     Runs the same cases as `pytest --pyargs arrayformer.conformance --arrayformer-backend NAME`. Ends with 0 where
     every case passed, was skipped or failed as known, with 1 where one did not, with 4 where the backend cannot be had.
     """
-    from arrayformer.conformance import session
     from arrayformer.conformance.report import envelope, junit, terminal
+    from arrayformer.conformance.run import session
     from arrayformer.whole_file import check_writable
 
     if listing:

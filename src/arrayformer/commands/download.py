@@ -17,7 +17,7 @@ def command(model: str, revision: str | None, offline: bool, verify: bool) -> No
     read again, without --verify, as long as its size and time of change are those it had when it was compared.
     """
     from arrayformer.core.errors import InputError
-    from arrayformer.core.hub import FABLE, resolve_model
+    from arrayformer.hub.resolve import FABLE, resolve_model
 
     if model == FABLE or Path(model).is_dir():
         raise InputError(f"{model!r} is no model of the hub: there is nothing to fetch; pass a hub id, owner/name")

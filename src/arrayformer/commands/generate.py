@@ -24,8 +24,14 @@ UNSAID = object()
 @click.option("--ids", "as_ids", is_flag=True, help="The prompt is ids, as `tokenize` prints them.")
 @model_options
 @click.option("--model_size", "model_size", help="picoGPT's name for --model, with --models_dir.")
-@click.option("-n", "--max-tokens", "--n_tokens_to_generate", "max_tokens", type=int,
-              help=f"Tokens to write at most  [{DEFAULT_LENGTH}, or what the context has room for].")
+@click.option(
+    "-n",
+    "--max-tokens",
+    "--n_tokens_to_generate",
+    "max_tokens",
+    type=int,
+    help=f"Tokens to write at most  [{DEFAULT_LENGTH}, or what the context has room for].",
+)
 @click.option("--temperature", type=float, default=0.0, help="0 always takes the likeliest token.", show_default=True)
 @click.option("--top-k", type=int, help="Draw from the K likeliest tokens only.")
 @click.option("--top-p", type=float, help="Draw from the likeliest tokens that reach this probability together.")
@@ -34,13 +40,18 @@ UNSAID = object()
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed writes the same on every backend.")
 @click.option("--stop", multiple=True, help="End before this string. May be given several times.")
 @click.option("--ignore-eos", is_flag=True, help="Go on after the end of a text.")
-@click.option("--on-full", type=click.Choice(["error", "stop", "slide"]),
-              help="Where the context ends: refuse at once, stop there, or forget the older half.  "
-                   "[error with --max-tokens, else stop]")
+@click.option(
+    "--on-full",
+    type=click.Choice(["error", "stop", "slide"]),
+    help="Where the context ends: refuse at once, stop there, or forget the older half.  "
+    "[error with --max-tokens, else stop]",
+)
 @click.option("--logprobs", type=int, help="With --json: log-probabilities, of so many alternatives too.")
-@click.option("--batch-file", type=click.Path(path_type=Path, allow_dash=True),
-              help="Prompts, one a line; in a .jsonl file each line is a JSON string, a list of ids, or an object "
-                   "with \"prompt\".")
+@click.option(
+    "--batch-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help='Prompts, one a line; in a .jsonl file each line is a JSON string, a list of ids, or an object with "prompt".',
+)
 @click.option("--batch-size", type=int, default=16, show_default=True, help="Prompts that are written together.")
 @click.option("--speculate", is_flag=True, help="Guess tokens ahead from the text itself: faster where it repeats.")
 @click.option("--echo", is_flag=True, help="Print the prompt too.")
@@ -94,7 +105,7 @@ def without_line_break(text: str) -> str:
 
 def prompts_in(path: Path) -> Iterator[str | list[int]]:
     """The prompts in a file, one a line; lines without anything are left out."""
-    from arrayformer.core.checkpoint import strict_json
+    from arrayformer.core.files import strict_json
 
     # Not splitlines(): U+2028 and form feeds end no line of a text file, and may stand inside a JSON string.
     lines = [line.removesuffix("\r") for line in read_text(str(path)).split("\n")]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from arrayformer.backends.discovery import BUILT_IN, NAME
 from arrayformer.core.errors import InputError, OutputError
-from arrayformer.core.whole_folder import whole_folder
+from arrayformer.core.files.atomic import whole_folder
+from arrayformer.core.plugins.discovery import BUILT_IN, NAME
 
 PYPROJECT = """\
 [build-system]
@@ -40,7 +40,7 @@ MODULE = '''\
 import array_api_compat.numpy as xp  # put the namespace of your library here
 
 from arrayformer import hookimpl
-from arrayformer.backends.hookspecs import Register
+from arrayformer.core.plugins.hooks import Register
 from arrayformer.core.backend import Backend
 
 

@@ -49,6 +49,6 @@ def find(model: str | None, models_dir: str | None, revision: str | None, offlin
 
     if model is None:
         return gpt2_tokenizer()
-    from arrayformer.core.hub import resolve_model
+    from arrayformer.hub.resolve import resolve_model
 
     return load_tokenizer(resolve_model(model, revision=revision, offline=offline, models_dir=models_dir))

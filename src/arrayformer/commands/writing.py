@@ -9,8 +9,8 @@ from typing import Any
 
 from arrayformer.api import Generation, Model, Prompt, completed
 from arrayformer.commands.model_options import load_model
-from arrayformer.core.generate import generate
-from arrayformer.core.row import Row, Token
+from arrayformer.core.generate.loop import generate
+from arrayformer.core.generate.text import Row, Token
 
 OPTIONS = (
     "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "stop", "ignore_eos", "logprobs",
@@ -56,9 +56,7 @@ def write_text(model: Model, prompt: Prompt, row: Row, drawn: Iterator[tuple[Row
     out(row.tail + "\n")
 
 
-def write_batch(
-    model: Model, prompts: Sequence[Prompt], written: Iterator[tuple[int, Generation]], echo: bool
-) -> None:
+def write_batch(model: Model, prompts: Sequence[Prompt], written: Iterator[tuple[int, Generation]], echo: bool) -> None:
     """Each text under a line with its number, in the order of the prompts, as soon as those before it are out."""
     for i, text in in_order(written, len(prompts)):
         new = text.text if model.tokenizer else " ".join(map(str, text.ids))

@@ -36,7 +36,7 @@ def passages(text: str) -> list[str]:
         except (ValueError, TypeError, KeyError):
             passage = None
         if not isinstance(passage, str) or len(passage.split()) < 2:
-            raise DataFileError(f"line {number} is no LAMBADA passage: it has to be JSON like {{\"text\": \"...\"}}")
+            raise DataFileError(f'line {number} is no LAMBADA passage: it has to be JSON like {{"text": "..."}}')
         found.append(passage.strip())
     return found
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from arrayformer.core.config import SIZES
+from arrayformer.core.models.gpt2 import SIZES
 from arrayformer.evaluate.paper import PAPER_NAMES, TABLE_3
 from arrayformer.evaluate.protocols import Protocol
 from arrayformer.evaluate.source import Text

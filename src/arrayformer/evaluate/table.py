@@ -36,9 +36,10 @@ def status(protocol: Protocol | None, size: str) -> str:
 
 def others(published: tuple[Published, ...], size: str) -> str:
     """What others got for one size."""
-    return "; ".join(
-        f"{p.figure} ({', '.join(filter(None, (p.how, p.source)))})" for p in published if p.size == size
-    ) or "-"
+    return (
+        "; ".join(f"{p.figure} ({', '.join(filter(None, (p.how, p.source)))})" for p in published if p.size == size)
+        or "-"
+    )
 
 
 def cell_rows() -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,1 @@
+"""What right means: probes, the oracle, the metrics and their limits."""

@@ -1,0 +1,1 @@
+"""The first wrong tensor, its likely cause, and a script that shows it."""

@@ -1,0 +1,1 @@
+"""Reading what somebody else wrote, and writing files whole."""

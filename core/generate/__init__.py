@@ -1,0 +1,1 @@
+"""The loop that writes texts, and what it keeps of each."""

@@ -1,0 +1,1 @@
+"""Plugins: their hooks, how they are found in package metadata, how one is loaded."""

@@ -1,3 +1,0 @@
-from tests.graph.libraries import asarray, config, params
-
-__all__ = ["asarray", "config", "params"]
