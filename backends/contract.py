@@ -9,7 +9,7 @@ from arrayformer.core.errors import PluginError
 from arrayformer.core.plugins.discovery import BackendInfo
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-FLAGS = ("consumes_cache", "compiles", "deterministic", "batch_invariant")
+CLAIMS = ("consumes_cache", "compiles", "deterministic", "batch_invariant")
 
 
 def check_contract(info: BackendInfo, backend: Any) -> None:
@@ -48,7 +48,7 @@ def check_claims(info: BackendInfo, backend: Backend) -> None:
     dtypes = backend.dtypes
     if not isinstance(dtypes, tuple) or not dtypes or not set(dtypes) <= set(DTYPES):
         raise fault(info, f"its dtypes are {dtypes!r}; they are a tuple of {', '.join(DTYPES)}, the default first")
-    for flag in FLAGS:
+    for flag in CLAIMS:
         if type(getattr(backend, flag)) is not bool:
             raise fault(info, f"its {flag} is {getattr(backend, flag)!r}; it is True or False")
 

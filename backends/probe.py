@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from arrayformer.backends.contract import CLAIMS
 from arrayformer.backends.registry import advice, find_backend, get_backend, load_factory
 from arrayformer.core.errors import BackendError, PluginError
 from arrayformer.core.plugins.discovery import BackendInfo
@@ -129,8 +130,7 @@ def describe(backend: Any) -> dict[str, Any]:
     from arrayformer.core.array_api import functions, methods
 
     x = backend.asarray(np.zeros(1, dtype=np.float32), backend.dtype)
-    flags = ("consumes_cache", "compiles", "deterministic", "batch_invariant")
-    claims = {n: getattr(backend, n) for n in flags} | {"precision": backend.precision}
+    claims = {n: getattr(backend, n) for n in CLAIMS} | {"precision": backend.precision}
     return {
         "library": f"{backend.library} {backend.version()}", "device": str(backend.device),
         "devices": [str(d) for d in backend.devices()], "dtypes": list(backend.dtypes),

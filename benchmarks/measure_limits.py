@@ -25,7 +25,7 @@ from arrayformer.conformance.diagnosis.faults import FAULTS, Table
 from arrayformer.conformance.diagnosis.first_wrong import Truth, ratios, tapped, truth
 from arrayformer.conformance.run.case import select
 from arrayformer.conformance.run.in_process import run_case
-from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.spec import BackendSpec
 from arrayformer.conformance.run.subject import Lab
 from arrayformer.conformance.wrong import WRONG
 from arrayformer.conformance.wrong.honest import ReadOnlyNumpy, jax_as_written
@@ -63,7 +63,7 @@ Found = Iterator[tuple[str, Value]]
 def lab_of(name: str) -> Lab:
     """The lab for a backend by name."""
     own: dict[str, Callable[..., Backend]] = {"numpy_read_only": ReadOnlyNumpy, "jax_as_written": jax_as_written}
-    return Lab(own[name]) if name in own else Lab.of(Target(name))
+    return Lab(own[name]) if name in own else Lab.of(BackendSpec(name))
 
 
 def seeded(base: str, seeds: int) -> list[str]:

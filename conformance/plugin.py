@@ -46,13 +46,13 @@ class Collector:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.results: dict[str, dict[str, Any]] = {}
-        self.facts: dict[str, Any] = {}
+        self.environment: dict[str, Any] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a case measured."""
         for name, value in report.user_properties:
             if name == PROPERTY and isinstance(value, dict):
-                self.facts = value["facts"]
+                self.environment = value["environment"]
                 self.results[value["result"]["id"]] = value["result"]
 
     def pytest_sessionfinish(self) -> None:
@@ -61,7 +61,7 @@ class Collector:
             return
         from arrayformer.conformance.suite import write_reports
 
-        write_reports(self.facts, list(self.results.values()), self.config)
+        write_reports(self.environment, list(self.results.values()), self.config)
 
 
 def seconds(config: pytest.Config) -> float:
@@ -76,14 +76,14 @@ def path(config: pytest.Config, name: str) -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def arrayformer_bench(request: pytest.FixtureRequest) -> Iterator[Any]:
+def arrayformer_session(request: pytest.FixtureRequest) -> Iterator[Any]:
     """What runs the cases on the backend named on the command line, in a process of its own."""
-    from arrayformer.conformance.suite import Bench
+    from arrayformer.conformance.run.session import Session
 
     config = request.config
-    bench = Bench(
-        config.getoption("arrayformer_backend"), config.getoption("arrayformer_device"),
-        config.getoption("arrayformer_dtype"), seconds(config), path(config, "xfails_file"), path(config, "artifacts"),
-    )  # fmt: skip
-    yield bench
-    bench.close()
+    with Session(
+        config.getoption("arrayformer_backend"), device=config.getoption("arrayformer_device"),
+        dtype=config.getoption("arrayformer_dtype"), seconds=seconds(config), xfails_file=path(config, "xfails_file"),
+        artifacts=path(config, "artifacts"),
+    ) as session:  # fmt: skip
+        yield session

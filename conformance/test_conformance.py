@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from arrayformer.conformance.run.case import select
-from arrayformer.conformance.suite import Bench, judge
+from arrayformer.conformance.run.session import Session
+from arrayformer.conformance.suite import judge
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -16,6 +17,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("case_id", [c.id for c in chosen])
 
 
-def test_conformance(case_id: str, arrayformer_bench: Bench, record_property: Callable[[str, object], None]) -> None:
+def test_conformance(
+    case_id: str, arrayformer_session: Session, record_property: Callable[[str, object], None]
+) -> None:
     """The case passes on the backend."""
-    judge(arrayformer_bench, case_id, record_property)
+    judge(arrayformer_session, case_id, record_property)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayformer.backends.contract import CLAIMS, DTYPES
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.run.case import case
 from arrayformer.conformance.run.result import NotApplicable, Problem
@@ -19,8 +20,6 @@ from arrayformer.core.cache import Cache
 from arrayformer.core.errors import BackendError
 from arrayformer.core.params import walk
 
-DTYPES = ("float64", "float32", "float16", "bfloat16")
-
 
 @case(0, "claims")
 def claims(lab: Lab) -> None:
@@ -31,7 +30,7 @@ def claims(lab: Lab) -> None:
     fits = major == API_VERSION[0] and minor <= API_VERSION[1]
     lab.require(fits, f"it was written for version {major}.{minor} of the contract, this is {API_VERSION}")
     lab.require(bool(b.dtypes) and set(b.dtypes) <= set(DTYPES), f"its dtypes are {b.dtypes}; possible are {DTYPES}")
-    for flag in ("consumes_cache", "compiles", "deterministic", "batch_invariant"):
+    for flag in CLAIMS:
         lab.require(type(getattr(b, flag)) is bool, f"{flag} is {getattr(b, flag)!r}, not True or False")
     classes = ("float32", "float64", "tf32", "bfloat16", "float16")
     lab.require(b.precision in classes, f"the precision class is {b.precision!r}; possible are {', '.join(classes)}")
@@ -258,11 +257,11 @@ def instances(lab: Lab) -> None:
 @case(0, "fresh-process")
 def fresh_process(lab: Lab) -> None:
     """Creating the backend in a new process works, prints nothing on standard output, and leaves no process behind."""
-    if lab.target is None:
+    if lab.spec is None:
         raise NotApplicable("the backend was given as an object, not by name")
     code = (
-        "from arrayformer.conformance.run.spec import Target; "
-        f"Target({lab.target.name!r}, {lab.target.device!r}, {lab.target.dtype!r}).make()"
+        "from arrayformer.conformance.run.spec import BackendSpec; "
+        f"BackendSpec({lab.spec.name!r}, {lab.spec.device!r}, {lab.spec.dtype!r}).make()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110, check=False)
     lab.require(done.returncode == 0, f"exit code {done.returncode}: {done.stderr.strip()[-500:]}")
@@ -272,7 +271,7 @@ def fresh_process(lab: Lab) -> None:
 @case(0, "listing")
 def listing(lab: Lab) -> None:
     """Listing the backends imports neither NumPy nor the array library."""
-    if lab.target is None or ":" in lab.target.name:
+    if lab.spec is None or ":" in lab.spec.name:
         raise NotApplicable("the backend is not installed as a plugin")
     module = getattr(lab.backend.xp, "__name__", "numpy").split(".")[0]
     code = (

@@ -139,7 +139,7 @@ def dtype(lab: Lab, name: str) -> None:
             low.judge(low.forward("p3", rows), "p3", rows, where=f"{name}, ")
         inside(low, "p3", rows, f"{name}, ")
     except Problem as problem:
-        found = first_divergence(low, "p3", problem.facts.get("ids")) if problem.probe else None
+        found = first_divergence(low, "p3", problem.details.get("ids")) if problem.probe else None
         raise Problem(f"{problem}; {found.sentence}" if found else str(problem)) from problem
 
 

@@ -17,21 +17,21 @@ API_VERSION = "2024.12"  # of the standard the graph is written against
 
 def envelope(run: Run) -> dict[str, Any]:
     """`run` as the schema wants it."""
-    facts = run.facts
+    environment = run.environment
     tests = [{"nodeid": r.id, **r.as_dict()} for r in run.results]
     if tests:
-        tests[0]["run"] = {"facts": facts, "whole": run.whole}
+        tests[0]["run"] = {"environment": environment, "whole": run.whole}
     counts = {outcome: run.count(outcome) for outcome in OUTCOMES if run.count(outcome)}
     return {
         "schema": "v1",
-        "name": facts["backend"],
-        "version": facts["version"],
+        "name": environment["backend"],
+        "version": environment["version"],
         "api_version": API_VERSION,
         "timestamp": run.timestamp,
-        "platform": facts["platform"],
-        "execution_target": execution_target(facts["device"], facts["library"]),
-        "python": facts["python"],
-        "test_suite": facts["suite"],
+        "platform": environment["platform"],
+        "execution_target": execution_target(environment["device"], environment["library"]),
+        "python": environment["python"],
+        "test_suite": environment["suite"],
         "data": {
             "duration": run.seconds,
             "exitcode": int(run.failed),
@@ -62,7 +62,7 @@ def read(path: Path) -> Run:
         tests = data["data"]["tests"]
         about = tests[0].pop("run")
         results = [Result.from_dict({k: v for k, v in test.items() if k != "nodeid"}) for test in tests]
-        return Run(about["facts"], results, about["whole"], data["data"]["duration"], data["timestamp"])
+        return Run(about["environment"], results, about["whole"], data["data"]["duration"], data["timestamp"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no results of arrayformer conformance --json ({error!r})") from error
 
@@ -73,5 +73,5 @@ def badge(run: Run) -> str:
         text, colour = "failed" if run.failed else "no_level", "red"
     else:
         text, colour = f"level_{run.level}", "brightgreen" if run.level == 5 else "green"
-    name = f"arrayformer_{run.facts['backend'].replace('-', '--').replace('_', '__')}"
+    name = f"arrayformer_{run.environment['backend'].replace('-', '--').replace('_', '__')}"
     return f"![arrayformer conformance: {text.replace('_', ' ')}](https://img.shields.io/badge/{name}-{text}-{colour})"

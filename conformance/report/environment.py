@@ -8,10 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from arrayformer.backends.contract import CLAIMS
 from arrayformer.core.backend import Backend
 
 
-def facts(backend: Backend) -> dict[str, Any]:
+def environment(backend: Backend) -> dict[str, Any]:
     """What a backend says of itself, as JSON can hold it."""
     return {
         "backend": backend.name,
@@ -22,10 +23,7 @@ def facts(backend: Backend) -> dict[str, Any]:
         "dtype": backend.dtype,
         "dtypes": list(backend.dtypes),
         "precision": backend.precision,
-        "claims": {
-            name: bool(getattr(backend, name))
-            for name in ("consumes_cache", "compiles", "deterministic", "batch_invariant")
-        },
+        "claims": {name: bool(getattr(backend, name)) for name in CLAIMS},
         "overrides": sorted(backend.overrides),
         "arrayformer": own_version(),
         "suite": suite_hash(),

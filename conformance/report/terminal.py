@@ -53,10 +53,10 @@ def list_cases(level: int | None, patterns: Sequence[str]) -> None:
 def summary(run: Run) -> None:
     """What the run found, in full where something is wrong."""
     console = Console()
-    facts = run.facts
+    about = run.environment
     console.print(
-        f"\n[bold]{escape(run.label)}[/]  {facts['library']} {facts['version']}, judged as {facts['precision']}, "
-        f"arrayformer {facts['arrayformer']}, Python {facts['python']}",
+        f"\n[bold]{escape(run.label)}[/]  {about['library']} {about['version']}, judged as {about['precision']}, "
+        f"arrayformer {about['arrayformer']}, Python {about['python']}",
         highlight=False,
     )
     for result in run.results:

@@ -1,14 +1,53 @@
-"""Run cases, one after another, in this process."""
+"""Run cases in this process: on a backend that was given as an object, and inside the worker's own process."""
 
+import contextlib
+import signal
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from arrayformer.conformance.run.case import Case
+from arrayformer.conformance.run.output import watched
 from arrayformer.conformance.run.result import Late, NotApplicable, Problem, Result
 from arrayformer.conformance.run.subject import Lab
+
+
+class InProcess:
+    """Runs cases on a backend in this process; the same methods as `Worker`.
+
+    seconds    how long a case may take (0: as long as it likes), where the system has an alarm
+    artifacts  where failures are written down (nowhere)
+    """
+
+    def __init__(self, lab: Lab, *, seconds: float = 120.0, artifacts: Path | None = None) -> None:
+        self.lab = lab
+        self.seconds = seconds
+        self.artifacts = artifacts
+
+    def start(self) -> None:
+        """Nothing has to be started."""
+
+    def environment(self) -> dict[str, Any]:
+        """What the backend says of itself. Raises BackendError where it cannot be had."""
+        from arrayformer.conformance.report.environment import environment
+
+        return environment(self.lab.backend)
+
+    def run(self, case: Case) -> Result:
+        """Run a case. A hang is a timeout."""
+        try:
+            with _alarm(self.seconds):
+                return run_case(case, self.lab, self.artifacts)
+        except Late:
+            return Result(case.id, case.level, case.title, "timeout", f"no answer after {self.seconds:g} s")
+
+    def close(self) -> None:
+        """Nothing has to be ended."""
 
 
 def run_case(case: Case, lab: Lab, artifacts: Path | None = None) -> Result:
@@ -19,13 +58,15 @@ def run_case(case: Case, lab: Lab, artifacts: Path | None = None) -> Result:
     result = lab.result = Result(case.id, case.level, case.title)
     start = time.perf_counter()
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), watched() as written:
             case(lab)
+        if written.text:
+            raise Problem(f"while it ran, the library wrote on standard output: {written.text[:200]!r}")
     except NotApplicable as skip:
         result.outcome, result.message = "skipped", str(skip)
     except Problem as problem:
-        result.outcome, result.message, result.facts = "failed", str(problem), plain(problem.facts)
-        explain(problem, lab, result, artifacts)
+        result.outcome, result.message, result.details = "failed", str(problem), _plain(problem.details)
+        _explain(problem, lab, result, artifacts)
     except (KeyboardInterrupt, Late):
         raise
     except BaseException as error:
@@ -35,7 +76,7 @@ def run_case(case: Case, lab: Lab, artifacts: Path | None = None) -> Result:
     return result
 
 
-def explain(problem: Problem, lab: Lab, result: Result, artifacts: Path | None) -> None:
+def _explain(problem: Problem, lab: Lab, result: Result, artifacts: Path | None) -> None:
     """Look for the first wrong tensor. A backend too broken for that still gets its verdict."""
     if problem.probe is None:
         return
@@ -43,7 +84,7 @@ def explain(problem: Problem, lab: Lab, result: Result, artifacts: Path | None) 
 
     try:
         with np.errstate(all="ignore"):
-            found = first_divergence(lab, problem.probe, problem.facts.get("ids"))
+            found = first_divergence(lab, problem.probe, problem.details.get("ids"))
             if found is not None:
                 result.divergence = found.as_dict()
                 if artifacts is not None:
@@ -54,6 +95,25 @@ def explain(problem: Problem, lab: Lab, result: Result, artifacts: Path | None) 
         }
 
 
-def plain(facts: dict[str, object]) -> dict[str, object]:
-    """Facts as JSON can hold them."""
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in facts.items()}
+def _plain(details: dict[str, object]) -> dict[str, object]:
+    """Details as JSON can hold them."""
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in details.items()}
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raises Late after `seconds` (0: never), where the system has such a signal and this is the main thread."""
+    if not seconds or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(_signal: int, _frame: object) -> None:
+        raise Late
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

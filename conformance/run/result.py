@@ -13,14 +13,14 @@ OUTCOMES = ("passed", "failed", "error", "timeout", "skipped", "xfailed", "xpass
 class Problem(ConformanceFailure):
     """What a case found wrong.
 
-    probe   the probe model it was seen on, where one was: then the first wrong tensor can be looked for
-    facts   what a reader needs: position, id, got, expected ...
+    probe    the probe model it was seen on, where one was: then the first wrong tensor can be looked for
+    details  what a reader needs: position, id, got, expected ...
     """
 
-    def __init__(self, message: str, *, probe: str | None = None, **facts: Any) -> None:
+    def __init__(self, message: str, *, probe: str | None = None, **details: Any) -> None:
         super().__init__(message)
         self.probe = probe
-        self.facts = facts
+        self.details = details
 
 
 class NotApplicable(Exception):
@@ -58,7 +58,7 @@ class Result:
     seconds: float = 0.0
     metrics: list[Metric] = field(default_factory=list)
     series: dict[str, list[list[Any]]] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     divergence: dict[str, Any] | None = None
     files: list[str] = field(default_factory=list)
     traceback: str = ""

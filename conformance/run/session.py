@@ -1,4 +1,4 @@
-"""One run of the suite on one backend: which cases, what became of them, what is known about them."""
+"""One run of the suite on one backend: which cases, what became of them, what was expected to fail."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -6,25 +6,69 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from arrayformer.conformance.run.case import select
+from arrayformer.conformance.run.case import Case, select
+from arrayformer.conformance.run.in_process import InProcess
 from arrayformer.conformance.run.result import BAD, Result, awarded
-from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.spec import BackendSpec, Factory, with_options
+from arrayformer.conformance.run.subject import Lab
 from arrayformer.conformance.run.worker import Worker
-from arrayformer.conformance.run.xfails import Known, read_known
+from arrayformer.conformance.run.xfails import Xfails, read_xfails
 
 Show = Callable[[int, int, Result], None]
+
+
+class Session:
+    """Runs cases on one backend: in a process of its own where the backend has a name, else in this one.
+
+    backend      a name, "package.module:Class", a Backend class or any factory taking `device` and `dtype`; None is
+                 the default backend
+    seconds      how long a case may take
+    xfails_file  known bugs, see `xfails`
+    artifacts    where failures are written down (nowhere)
+    """
+
+    def __init__(
+        self, backend: str | Factory | None, *, device: str | None = None, dtype: str | None = None,
+        seconds: float = 120.0, xfails_file: Path | None = None, artifacts: Path | None = None,
+    ) -> None:  # fmt: skip
+        from arrayformer.backends.registry import default_backend_name
+
+        self.xfails = read_xfails(xfails_file) if xfails_file else Xfails()
+        limits = self.xfails.limits
+        self.runner: Worker | InProcess
+        if backend is None or isinstance(backend, str):
+            spec = BackendSpec(backend or default_backend_name(), device, dtype)
+            self.runner = Worker(spec, seconds=seconds, artifacts=artifacts, limits=limits)
+        else:
+            lab = Lab(with_options(backend, device, dtype), limits)
+            self.runner = InProcess(lab, seconds=seconds, artifacts=artifacts)
+
+    def environment(self) -> dict[str, Any]:
+        """What the backend says of itself. Raises BackendError where it cannot be had."""
+        return self.runner.environment()
+
+    def run(self, case: Case) -> Result:
+        """Run a case. Its result is seen in the light of what is known to fail."""
+        return self.xfails.apply(self.runner.run(case))
+
+    def __enter__(self) -> "Session":
+        self.runner.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.close()
 
 
 @dataclass
 class Run:
     """What one run of the suite found.
 
-    facts    of the backend, see conformance/report/environment.py
-    results  in the order in which they ran
-    whole    whether no case of a level up to the highest was left out, so that a level can be awarded
+    environment  of the backend, see conformance/report/environment.py
+    results      in the order in which they ran
+    whole        whether no case of a level up to the highest was left out, so that a level can be awarded
     """
 
-    facts: dict[str, Any]
+    environment: dict[str, Any]
     results: list[Result] = field(default_factory=list)
     whole: bool = True
     seconds: float = 0.0
@@ -43,7 +87,7 @@ class Run:
     @property
     def label(self) -> str:
         """jax cpu:0 bfloat16"""
-        return f"{self.facts['backend']} {self.facts['device']} {self.facts['dtype']}"
+        return f"{self.environment['backend']} {self.environment['device']} {self.environment['dtype']}"
 
     def count(self, outcome: str) -> int:
         """How many results there are of an outcome."""
@@ -59,17 +103,14 @@ def run(
 
     Raises BackendError where it cannot be had, InputError for case ids that do not exist.
     """
-    from arrayformer.backends.registry import default_backend_name
-
-    known = read_known(xfails_file) if xfails_file else Known()
-    target = Target(name or default_backend_name(), device, dtype)
     start = datetime.now(UTC)
-    with Worker(target, seconds=seconds, artifacts=artifacts, overrides=known.limits) as worker:
-        worker.start()  # the library is imported there while the cases are here
+    options: dict[str, Any] = {"device": device, "dtype": dtype, "seconds": seconds, "artifacts": artifacts}
+    # The library is imported in the worker while the cases are here.
+    with Session(name, xfails_file=xfails_file, **options) as session:
         cases = select(level, patterns)
-        done = Run(worker.facts(), whole=not patterns, timestamp=start.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        done = Run(session.environment(), whole=not patterns, timestamp=start.strftime("%Y-%m-%dT%H:%M:%SZ"))
         for place, case in enumerate(cases):
-            done.results.append(known.apply(worker.run(case)))
+            done.results.append(session.run(case))
             show(place + 1, len(cases), done.results[-1])
     done.seconds = (datetime.now(UTC) - start).total_seconds()
     return done

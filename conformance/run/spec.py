@@ -1,15 +1,18 @@
 """Which backend is judged: a name, or where its class is written."""
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from arrayformer.core.backend import Backend
 from arrayformer.core.errors import BackendError
 
+Factory = Callable[..., Backend]
+
 
 @dataclass(frozen=True)
-class Target:
+class BackendSpec:
     """A backend by its registered name, or as "package.module:Class" before it is installed as a plugin.
 
     Plain strings, so that another process can make the same one.
@@ -40,3 +43,12 @@ class Target:
         if not isinstance(made, Backend):
             raise BackendError(f"{self.name} made a {type(made).__name__}, which is no arrayformer Backend")
         return made
+
+
+def with_options(factory: Factory, device: str | None, dtype: str | None) -> Factory:
+    """`factory` with a device and a dtype to fall back on."""
+
+    def make(**options: Any) -> Backend:
+        return factory(device=options.get("device") or device, dtype=options.get("dtype") or dtype)
+
+    return make

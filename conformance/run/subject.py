@@ -12,7 +12,7 @@ from arrayformer.conformance.criterion import metrics as measure
 from arrayformer.conformance.criterion.oracle import Reference, reference
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.run.result import Metric, NotApplicable, Problem, Result
-from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.spec import BackendSpec
 from arrayformer.core import ops
 from arrayformer.core.backend import Backend
 from arrayformer.core.bind import PLAIN_FUNCTIONS, bind
@@ -49,7 +49,7 @@ class Lab:
 
     def __init__(self, make: Callable[..., Backend], overrides: Mapping[str, Any] | None = None) -> None:
         self.make = make
-        self.target: Target | None = None
+        self.spec: BackendSpec | None = None
         self.overrides = overrides or {}
         self.result = Result("", 0, "")
         self.counted: tuple[Any, Engine] | None = None
@@ -58,10 +58,10 @@ class Lab:
         self._placed: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, target: Target, overrides: Mapping[str, Any] | None = None) -> "Lab":
+    def of(cls, spec: BackendSpec, overrides: Mapping[str, Any] | None = None) -> "Lab":
         """The lab for a backend by name."""
-        lab = cls(target.make, overrides)
-        lab.target = target
+        lab = cls(spec.make, overrides)
+        lab.spec = spec
         return lab
 
     # -- the backend

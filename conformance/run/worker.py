@@ -18,10 +18,11 @@ from typing import IO, Any
 
 from arrayformer.conformance.run.case import Case
 from arrayformer.conformance.run.result import Result
-from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.spec import BackendSpec
 from arrayformer.core.errors import BackendError
 
 START_SECONDS = 120.0
+_THREAD_VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OPENBLAS", "MKL", "OMP", "VECLIB_MAXIMUM"))
 
 
 class Worker:
@@ -29,67 +30,56 @@ class Worker:
 
     seconds    how long a case may take
     artifacts  where failures are written down (nowhere)
-    overrides  see `Lab`
+    limits     case id -> {name of a limit: (value, reason)}, for limits that are not the usual ones
+    threads    whether the library may use as many threads as it does for a user. One is enough for small probes:
+               threads that wait for each other make a busy machine ten times slower
     """
 
     def __init__(
-        self, target: Target, *, seconds: float = 120.0, artifacts: Path | None = None,
-        overrides: Mapping[str, Any] | None = None,
+        self, spec: BackendSpec, *, seconds: float = 120.0, artifacts: Path | None = None,
+        limits: Mapping[str, Any] | None = None, threads: bool = False,
     ) -> None:  # fmt: skip
-        self.target = target
+        self.spec = spec
         self.seconds = seconds
         self.hello = {
-            "target": asdict(target),
+            "spec": asdict(spec),
             "artifacts": None if artifacts is None else str(artifacts.resolve()),
-            "overrides": dict(overrides or {}),
+            "limits": dict(limits or {}),
         }
-        self._process: subprocess.Popen[str] | None = None
-        self._answers: queue.Queue[str | None] = queue.Queue()
-        self._facts: dict[str, Any] = {}
+        self._variables = {} if threads else dict.fromkeys(_THREAD_VARIABLES, "1")
+        self._child: _Child | None = None
+        self._environment: dict[str, Any] = {}
 
     def start(self) -> None:
-        """Start the process without waiting for it: `facts` does."""
-        # One BLAS thread: probes are small, and threads that wait for each other make a busy machine ten times slower.
-        single = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "MKL", "OMP", "VECLIB_MAXIMUM")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "arrayformer.conformance.run.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**single, **os.environ},
-        )  # fmt: skip
-        self._answers, self._facts = queue.Queue(), {}
-        assert self._process.stdout is not None
-        threading.Thread(target=listen, args=(self._process.stdout, self._answers), daemon=True).start()
+        """Start the process without waiting for it: `environment` does."""
+        self._child = _Child(self._variables | os.environ)
 
-    def facts(self) -> dict[str, Any]:
+    def environment(self) -> dict[str, Any]:
         """What the backend says of itself. Raises BackendError where it cannot be had."""
-        if self._process is None:
-            self.start()
-        if not self._facts:
-            self._greet()
-        return self._facts
+        self._greeted()
+        return self._environment
 
     def run(self, case: Case) -> Result:
         """Run a case. A hang is a timeout, a death of the process an error; the case after it gets a new process."""
-        self.facts()
-        answer = self._ask({"case": case.id}, self.seconds)
+        child = self._greeted()
+        answer = child.ask({"case": case.id}, self.seconds)
         if isinstance(answer, dict):
             return Result.from_dict(answer)
-        code = self._end()
+        self._child = None
+        code = child.end()
         result = Result(case.id, case.level, case.title, seconds=self.seconds)
         if answer == "timeout":
             result.outcome, result.message = "timeout", f"no answer after {self.seconds:g} s"
         else:
-            signal = f"signal {-code}" if code and code < 0 else f"exit code {code}"
+            signal = f"signal {-code}" if code < 0 else f"exit code {code}"
             result.outcome, result.message = "error", f"the process died ({signal})"
         return result
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            with contextlib.suppress(OSError):
-                self._pipe().close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(2)
-            self._end()
+        child, self._child = self._child, None
+        if child is not None:
+            child.end(patience=2.0)
 
     def __enter__(self) -> "Worker":
         return self
@@ -97,22 +87,47 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _greet(self) -> None:
-        answer = self._ask(self.hello, START_SECONDS)
-        if not isinstance(answer, dict):
-            self._end()
-            what = f"gave no answer within {START_SECONDS:g} s" if answer == "timeout" else "took its process with it"
-            raise BackendError(f"backend {self.target.name!r} {what} when it was created")
-        if "unavailable" in answer:
-            self._end()
-            raise BackendError(answer["unavailable"])
-        self._facts = answer
+    def _greeted(self) -> "_Child":
+        """The process, told what it is to do."""
+        if self._child is None:
+            self.start()
+        child = self._child
+        if child is None:
+            raise BackendError(f"backend {self.spec.name!r}: no process could be started")
+        if not child.greeted:
+            self._environment = self._greet(child)
+            child.greeted = True
+        return child
 
-    def _ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | str:
+    def _greet(self, child: "_Child") -> dict[str, Any]:
+        answer = child.ask(self.hello, START_SECONDS)
+        if not isinstance(answer, dict):
+            self.close()
+            what = f"gave no answer within {START_SECONDS:g} s" if answer == "timeout" else "took its process with it"
+            raise BackendError(f"backend {self.spec.name!r} {what} when it was created")
+        if "unavailable" in answer:
+            self.close()
+            raise BackendError(answer["unavailable"])
+        return answer
+
+
+class _Child:
+    """The process and its two pipes."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        # -P: nothing of the working directory is imported.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "arrayformer.conformance.run.worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables,
+        )  # fmt: skip
+        self._answers: queue.Queue[str | None] = queue.Queue()
+        self.greeted = False
+        threading.Thread(target=_listen, args=(self._process.stdout, self._answers), daemon=True).start()
+
+    def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | str:
+        """The answer to a request, "timeout" or "died"."""
         try:
-            pipe = self._pipe()
-            pipe.write(json.dumps(request) + "\n")
-            pipe.flush()
+            print(json.dumps(request), file=self._process.stdin, flush=True)
             line = self._answers.get(timeout=seconds)
         except queue.Empty:
             return "timeout"
@@ -120,23 +135,18 @@ class Worker:
             return "died"
         return "died" if line is None else dict(json.loads(line))
 
-    def _pipe(self) -> IO[str]:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    def _end(self) -> int | None:
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        if process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.2)
-        process.kill()
-        return process.wait()
+    def end(self, patience: float = 0.2) -> int:
+        """End the process, one that does not go within `patience` seconds by force. Returns its exit code."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        self._process.kill()
+        return self._process.wait()
 
 
-def listen(stream: IO[str], answers: "queue.Queue[str | None]") -> None:
+def _listen(stream: IO[str], answers: "queue.Queue[str | None]") -> None:
     """Put each line of `stream` into `answers`, and None when it ends."""
     for line in stream:
         answers.put(line)
@@ -144,7 +154,7 @@ def listen(stream: IO[str], answers: "queue.Queue[str | None]") -> None:
 
 
 def main() -> None:
-    """The child's side. What a library prints goes to standard error: answers have a channel of their own."""
+    """The child's side. What a library prints outside of cases goes to standard error: answers have their channel."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -154,26 +164,32 @@ def main() -> None:
         except BrokenPipeError:  # whoever asked has been ended
             os._exit(1)  # without the second attempt to write that an ordinary end would make
 
+    with contextlib.suppress(KeyboardInterrupt):  # whoever started us says so
+        _serve(answer)
+
+
+def _serve(answer: Any) -> None:
+    """Read what to do, then run each case asked for."""
     first = sys.stdin.readline()
     if not first:  # whoever started us was ended before it said what to do
         return
     hello = json.loads(first)
-    from arrayformer.conformance.report.environment import facts
     from arrayformer.conformance.run.case import all_cases
-    from arrayformer.conformance.run.in_process import run_case
+    from arrayformer.conformance.run.in_process import InProcess
     from arrayformer.conformance.run.subject import Lab
 
-    lab = Lab.of(Target(**hello["target"]), hello["overrides"])
+    artifacts = Path(hello["artifacts"]) if hello["artifacts"] else None
+    lab = Lab.of(BackendSpec(**hello["spec"]), hello["limits"])
+    # Whoever asks keeps the time: an alarm reaches no library that does not return to Python.
+    runner = InProcess(lab, seconds=0.0, artifacts=artifacts)
     try:
-        answer(facts(lab.backend))
+        answer(runner.environment())
     except Exception as error:
         own = error if isinstance(error, BackendError) else f"{type(error).__name__}: {error}"
         answer({"unavailable": str(own)})
         return
-    artifacts = Path(hello["artifacts"]) if hello["artifacts"] else None
     for line in sys.stdin:
-        case = all_cases()[json.loads(line)["case"]]
-        answer(run_case(case, lab, artifacts).as_dict())
+        answer(runner.run(all_cases()[json.loads(line)["case"]]).as_dict())
 
 
 if __name__ == "__main__":

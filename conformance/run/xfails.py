@@ -19,15 +19,15 @@ from arrayformer.core.errors import InputError
 
 
 @dataclass
-class Known:
-    """What a backend's author knows: id -> reason, and id -> limit -> (value, reason)."""
+class Xfails:
+    """What a backend's author expects to fail: id -> reason; and limits of its own: id -> limit -> (value, reason)."""
 
-    bugs: dict[str, str] = field(default_factory=dict)
+    cases: dict[str, str] = field(default_factory=dict)
     limits: dict[str, dict[str, tuple[float, str]]] = field(default_factory=dict)
 
     def apply(self, result: Result) -> Result:
-        """The result in the light of what is known."""
-        reason = self.bugs.get(result.id)
+        """The result in the light of what is expected."""
+        reason = self.cases.get(result.id)
         if reason is None or result.outcome == "skipped":
             return result
         result.reason = reason
@@ -39,9 +39,9 @@ class Known:
         return result
 
 
-def read_known(path: Path) -> Known:
+def read_xfails(path: Path) -> Xfails:
     """Read a file of known bugs. Raises InputError for a line without a reason, an unknown id or an unknown limit."""
-    known = Known()
+    xfails = Xfails()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         entry, _, reason = (part.strip() for part in line.partition("#"))
         where = f"{path}, line {number}"
@@ -51,23 +51,23 @@ def read_known(path: Path) -> Known:
             raise InputError(f"{where}: {entry!r} has no reason; write it behind a #")
         words = entry.split()
         if words[0] == "limit":
-            read_limit(words[1:], reason, where, known.limits)
+            _read_limit(words[1:], reason, where, xfails.limits)
         else:
-            known.bugs |= dict.fromkeys(ids(entry, where), reason)
-    return known
+            xfails.cases |= dict.fromkeys(_ids(entry, where), reason)
+    return xfails
 
 
-def read_limit(words: list[str], reason: str, where: str, into: dict[str, dict[str, tuple[float, str]]]) -> None:
+def _read_limit(words: list[str], reason: str, where: str, into: dict[str, dict[str, tuple[float, str]]]) -> None:
     """One `limit ID NAME=VALUE` line."""
     name, _, value = words[-1].partition("=")
-    if len(words) != 2 or name not in limits.table() or not is_number(value):
+    if len(words) != 2 or name not in limits.table() or not _is_number(value):
         names: Mapping[str, object] = limits.table()
         raise InputError(f"{where}: write `limit CASE NAME=NUMBER # reason`; the names are {', '.join(names)}")
-    for id in ids(words[0], where):
+    for id in _ids(words[0], where):
         into.setdefault(id, {})[name] = (float(value), reason)
 
 
-def is_number(text: str) -> bool:
+def _is_number(text: str) -> bool:
     """Whether `text` is a positive number."""
     try:
         return float(text) > 0
@@ -75,7 +75,7 @@ def is_number(text: str) -> bool:
         return False
 
 
-def ids(pattern: str, where: str) -> list[str]:
+def _ids(pattern: str, where: str) -> list[str]:
     """The cases that `pattern` names. Raises InputError where there are none."""
     found = [id for id in all_cases() if matches(id, pattern)]
     if not found:

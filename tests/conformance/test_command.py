@@ -14,7 +14,7 @@ from arrayformer.conformance.report import envelope
 from arrayformer.conformance.run import session
 from arrayformer.conformance.run.case import all_cases, select
 from arrayformer.conformance.run.result import Result, awarded
-from arrayformer.conformance.run.xfails import read_known
+from arrayformer.conformance.run.xfails import read_xfails
 from arrayformer.core.errors import BackendError, InputError
 
 WRONG = "arrayformer.conformance.wrong:erf_gelu"
@@ -170,7 +170,7 @@ def test_a_limit_of_a_backends_own_needs_a_reason_and_shows(tmp_path):
 )
 def test_a_line_that_says_nothing_true_is_refused(tmp_path, line):
     with pytest.raises(InputError):
-        read_known(known(tmp_path, line + "\n"))
+        read_xfails(known(tmp_path, line + "\n"))
 
 
 def test_each_case_has_an_id_of_its_level_a_title_and_runs_in_order():

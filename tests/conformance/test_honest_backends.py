@@ -74,10 +74,10 @@ from arrayformer.conformance.run.subject import Lab
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.run.case import select
 from arrayformer.conformance.run.in_process import run_case
-from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.spec import BackendSpec
 jax.numpy.zeros(1)
 before = state()
-lab = Lab.of(Target("jax"))
+lab = Lab.of(BackendSpec("jax"))
 wanted = ("L0-claims", "L0-copies", "L1-identity", "L1-casts", "L2-logits[p1]", "L3-capacity", "L4-sure-draws")
 for case in select(None, wanted):
     result = run_case(case, lab)

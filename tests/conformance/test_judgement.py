@@ -7,7 +7,7 @@ from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.conformance.criterion.metrics import UNIT
 from arrayformer.conformance.criterion.oracle import reference
 from arrayformer.conformance.run.result import Metric, NotApplicable, Problem, Result
-from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.spec import BackendSpec
 from arrayformer.conformance.run.subject import Lab
 
 
@@ -33,10 +33,10 @@ def test_logits_are_judged_in_units_of_the_honest_run(right):
     with pytest.raises(Problem, match=words) as said:
         lab.judge(far, "p1", [ids])
     assert said.value.probe == "p1"
-    assert {k: said.value.facts[k] for k in ("ids", "position", "id")} == {"ids": ids, "position": 2, "id": 5}
+    assert {k: said.value.details[k] for k in ("ids", "position", "id")} == {"ids": ids, "position": 2, "id": 5}
     measured = {m.name: m for m in lab.result.metrics}
     assert measured["R"].limit == 8.0
-    assert 8.0 < measured["R"].value == said.value.facts["R"] == pytest.approx(measured["D"].value / ref.unit)
+    assert 8.0 < measured["R"].value == said.value.details["R"] == pytest.approx(measured["D"].value / ref.unit)
 
 
 @pytest.mark.parametrize(("shift", "fits"), [(0.0, True), (0.75, True), (1.25, False), (-1.25, False)])
@@ -128,12 +128,12 @@ def test_the_graph_is_compiled_once_unless_it_is_tapped_or_asked_for_as_written(
 
 
 def test_the_graph_has_the_backends_own_functions_unless_it_is_asked_for_without():
-    lab, ids = Lab.of(Target("arrayformer.conformance.wrong:erf_gelu")), [[3, 30]]
+    lab, ids = Lab.of(BackendSpec("arrayformer.conformance.wrong:erf_gelu")), [[3, 30]]
 
     right = Lab(NumpyBackend).forward("p1", ids)
     own, plain = lab.forward("p1", ids), lab.forward("p1", ids, overrides=False)
 
-    assert lab.target == Target("arrayformer.conformance.wrong:erf_gelu")
+    assert lab.spec == BackendSpec("arrayformer.conformance.wrong:erf_gelu")
     assert np.abs(own - right).max() > 1e-4
     np.testing.assert_allclose(plain, right, atol=1e-5)
 

@@ -9,7 +9,7 @@ from tests.browser import chromium, resize
 
 from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.conformance.report import page
-from arrayformer.conformance.report.environment import facts
+from arrayformer.conformance.report.environment import environment
 from arrayformer.conformance.run.case import select
 from arrayformer.conformance.run.in_process import run_case
 from arrayformer.conformance.run.session import Run
@@ -27,7 +27,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = []
     for make in (NumpyBackend, WRONG["erf_gelu"].make):
         lab = Lab(make)
-        runs.append(Run(facts(lab.backend), [run_case(case, lab) for case in select(None, CASES)], whole=False))
+        runs.append(Run(environment(lab.backend), [run_case(case, lab) for case in select(None, CASES)], whole=False))
     path = tmp_path_factory.mktemp("matrix") / "matrix.html"
     page.write(runs, path)
     return path

@@ -1,5 +1,6 @@
 """From results to a verdict: levels, known bugs, time limits, and what pytest is told."""
 
+import os
 import re
 import time
 from itertools import pairwise
@@ -13,9 +14,10 @@ from arrayformer.conformance.run import session
 from arrayformer.conformance.run.case import Case, matches, select
 from arrayformer.conformance.run.in_process import run_case
 from arrayformer.conformance.run.result import BAD, OUTCOMES, Late, NotApplicable, Problem, Result, awarded
-from arrayformer.conformance.run.session import Run
+from arrayformer.conformance.run.session import Run, Session
+from arrayformer.conformance.run.spec import with_options
 from arrayformer.conformance.run.subject import Lab
-from arrayformer.conformance.run.xfails import Known, read_known
+from arrayformer.conformance.run.xfails import Xfails, read_xfails
 from arrayformer.core.errors import InputError
 
 
@@ -65,7 +67,7 @@ def test_what_was_not_known_to_go_wrong_fails_a_run(outcome):
     ],
 )
 def test_a_known_bug_that_fails_is_expected_and_one_that_passes_is_not(outcome, becomes):
-    known = Known({"L1-x": "issue 7"})
+    known = Xfails({"L1-x": "issue 7"})
 
     found = known.apply(Result("L1-x", 1, "", outcome, "as it said"))
     other = known.apply(Result("L1-y", 1, "", outcome))
@@ -82,9 +84,9 @@ def test_a_file_of_known_bugs_names_cases_and_limits(tmp_path):
         "# all of it\n\nL2-logits  # issue 1\nlimit L1-gelu activation=32 # slow\nlimit L1-gelu R=0.5 # odd\n"
     )
 
-    known = read_known(path)
+    known = read_xfails(path)
 
-    assert known.bugs == {case.id: "issue 1" for case in select(None, ("L2-logits",))}
+    assert known.cases == {case.id: "issue 1" for case in select(None, ("L2-logits",))}
     assert known.limits == {"L1-gelu": {"activation": (32.0, "slow"), "R": (0.5, "odd")}}
     for line in (
         "limit L1-gelu R=0 # zero",
@@ -94,7 +96,7 @@ def test_a_file_of_known_bugs_names_cases_and_limits(tmp_path):
     ):
         path.write_text(line)
         with pytest.raises(InputError, match="line 1: write `limit CASE"):
-            read_known(path)
+            read_xfails(path)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_whatever_a_case_does_becomes_a_result(function, outcome, message):
 
     assert (result.outcome, result.message) == (outcome, message)
     assert bool(result.traceback) is (outcome == "error")
-    assert result.facts == ({"at": 3} if outcome == "failed" else {})
+    assert result.details == ({"at": 3} if outcome == "failed" else {})
     assert (result.id, result.level, result.divergence) == ("L1-mine", 1, None)
     assert 0 <= result.seconds < 10
     assert Result.from_dict(result.as_dict()) == result
@@ -147,37 +149,42 @@ def test_an_interrupt_and_the_alarm_pass_through(error):
         run_case(case(raises(error)), Lab(NumpyBackend))
 
 
-def test_a_case_that_waits_is_ended_by_the_alarm_and_the_next_one_is_not(monkeypatch):
-    waits = case(lambda lab: time.sleep(60))
-    monkeypatch.setattr(suite, "all_cases", lambda: {"L1-waits": waits, "L1-fine": case(lambda lab: time.sleep(0.2))})
-    bench = suite.Bench(NumpyBackend, seconds=0.1)
-
-    late = bench.run("L1-waits")
+def test_a_case_that_waits_is_ended_by_the_alarm_and_the_next_one_is_not():
+    with Session(NumpyBackend, seconds=0.1) as short, Session(NumpyBackend, seconds=30.0) as long:
+        late = short.run(case(lambda lab: time.sleep(60)))
+        fine = long.run(case(lambda lab: time.sleep(0.2)))
 
     assert (late.outcome, late.message, late.id, late.level) == ("timeout", "no answer after 0.1 s", "L1-mine", 1)
-    bench.seconds = 30.0
-    assert bench.run("L1-fine").outcome == "passed"
-    assert bench.facts()["backend"] == "numpy"
-    bench.close()
+    assert fine.outcome == "passed"
+    assert short.environment()["backend"] == "numpy"
 
 
-def test_options_fall_back_on_those_of_the_bench():
-    made = suite.chosen(lambda **options: options, "gpu:1", "float16")
+def test_what_a_case_sees_on_standard_output_fails_it():
+    said = run_case(case(lambda lab: print("loading kernels")), Lab(NumpyBackend))
+    from_below = run_case(case(lambda lab: os.write(1, b"cublas: hello")), Lab(NumpyBackend))
+
+    assert (said.outcome, from_below.outcome) == ("failed", "failed")
+    assert "wrote on standard output: 'loading kernels\\n'" in said.message
+    assert "cublas: hello" in from_below.message
+
+
+def test_options_fall_back_on_those_of_the_session():
+    made = with_options(lambda **options: options, "gpu:1", "float16")
 
     assert made() == {"device": "gpu:1", "dtype": "float16"}
     assert made(device="cpu", dtype="float64") == {"device": "cpu", "dtype": "float64"}
 
 
 class Fixed:
-    """A bench with one result."""
+    """A session with one result."""
 
     def __init__(self, result):
         self.result = result
 
-    def run(self, case_id):
+    def run(self, case):
         return self.result
 
-    def facts(self):
+    def environment(self):
         return {"backend": "b"}
 
 
@@ -194,33 +201,30 @@ def test_pytest_is_told_how_a_case_ended_and_all_it_said(outcome, ends, said):
     result.divergence = {"sentence": "the tensor"}
 
     with pytest.raises(ends) as ended:
-        suite.judge(Fixed(result), "L1-x", lambda name, value: told.append((name, value)))
+        suite.judge(Fixed(result), "L1-gelu", lambda name, value: told.append((name, value)))
 
     assert str(ended.value) == said + (".py" if outcome in BAD else "\nthe tensor\nthe trace\nreproduce: python a.py")
-    assert told == [("arrayformer", {"facts": {"backend": "b"}, "result": result.as_dict()})]
+    assert told == [("arrayformer", {"environment": {"backend": "b"}, "result": result.as_dict()})]
 
 
 def test_pytest_is_told_nothing_of_a_case_that_passed():
-    assert suite.judge(Fixed(Result("L1-x", 1, "")), "L1-x", lambda name, value: None) is None
+    assert suite.judge(Fixed(Result("L1-x", 1, "")), "L1-gelu", lambda name, value: None) is None
 
 
 class FakeWorker:
     """Passes every case."""
 
-    def __init__(self, target, **options):
-        self.target = target
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        pass
+    def __init__(self, spec, **options):
+        self.spec = spec
 
     def start(self):
         pass
 
-    def facts(self):
-        return {"backend": self.target.name}
+    def close(self):
+        pass
+
+    def environment(self):
+        return {"backend": self.spec.name}
 
     def run(self, case):
         return Result(case.id, case.level, case.title)
@@ -237,7 +241,7 @@ def test_a_level_is_awarded_only_where_no_case_was_left_out(monkeypatch, level, 
     assert [r.id for r in run.results] == [case.id for case in cases]
     assert run.level == awarded
     assert shown == [(n, len(cases), result) for n, result in enumerate(run.results, 1)]
-    assert run.facts == {"backend": "mine"}
+    assert run.environment == {"backend": "mine"}
     assert 0 <= run.seconds < 60
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", run.timestamp)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from arrayformer.conformance.run.case import select
-from arrayformer.conformance.run.spec import Target
+from arrayformer.conformance.run.session import Session
+from arrayformer.conformance.run.spec import BackendSpec
 from arrayformer.conformance.run.worker import Worker
-from arrayformer.conformance.suite import Bench
 from arrayformer.conformance.wrong import WRONG
 
 ALONE = ("never_answers", "takes_the_process")
@@ -14,9 +14,9 @@ ALONE = ("never_answers", "takes_the_process")
 @pytest.mark.parametrize("name", sorted(WRONG.keys() - set(ALONE)))
 def test_a_wrong_backend_fails_the_case_that_names_its_fault(name):
     wrong = WRONG[name]
-    bench = Bench(wrong.make)
+    session = Session(wrong.make)
 
-    results = [bench.run(case.id) for case in select(None, (wrong.caught_by,))]
+    results = [session.run(case) for case in select(None, (wrong.caught_by,))]
     failed = [r for r in results if r.outcome == "failed"]
 
     assert failed
@@ -28,7 +28,7 @@ def test_a_wrong_backend_fails_the_case_that_names_its_fault(name):
 def test_a_backend_that_never_answers_or_dies_costs_one_verdict(name, outcome):
     wrong = WRONG[name]
     [case], [other] = select(None, (wrong.caught_by,)), select(None, ("L1-relu",))
-    with Worker(Target(f"arrayformer.conformance.wrong:{name}"), seconds=wrong.seconds) as worker:
+    with Worker(BackendSpec(f"arrayformer.conformance.wrong:{name}"), seconds=wrong.seconds) as worker:
         first = worker.run(case)
         worker.seconds = 60.0
         second = worker.run(other)
