@@ -77,7 +77,7 @@ def _packaged(name: str) -> Path:
 
 
 def _is_gguf(model: str) -> bool:
-    """Whether this names a GGUF file. Raises ModelFileError where it does and the file is not there: no hub id ends so."""
+    """Whether this names a GGUF file. Raises ModelFileError where there is none: no hub id ends so."""
     if not model.lower().endswith(".gguf"):
         return False
     if not os.path.exists(model) and not ("\0" not in model and os.path.islink(model)):
