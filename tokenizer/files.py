@@ -9,43 +9,50 @@ Three forms, the first complete one wins:
 Where form 1 stands beside a `tokenizer.json` that says something else, form 1 is taken and a warning says so.
 """
 
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from arrayformer.core.errors import TokenizerError
+from arrayformer.core.files import strict_json
+from arrayformer.core.files.untrusted import ModelDirectory, opened
+from arrayformer.tokenizer import table
 from arrayformer.tokenizer.alphabet import PRINTABLE
-from arrayformer.tokenizer.reading import read_json, read_text
 from arrayformer.tokenizer.table import MergeError
 from arrayformer.tokenizer.tokenizer import Tokenizer
-from arrayformer.tokenizer.tokenizer_json import UnsupportedTokenizerError, read_tokenizer_json
+from arrayformer.tokenizer.tokenizer_json import SINGLE, UnsupportedTokenizerError, read_tokenizer_json
 
 _PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
-_SINGLE = "tokenizer.json"
+_ADDED, _OPTIONS = "added_tokens.json", "tokenizer_config.json"
 _LOOKS_SPECIAL = re.compile(r"<[^\s<>]+>|\[[A-Z]+\]")
 
 
-def has_tokenizer(directory: Path) -> bool:
+def has_tokenizer(directory: str | Path | ModelDirectory) -> bool:
     """Whether `directory` holds one of the three forms, or part of one, sound or not."""
-    return any(os.path.lexists(directory / name) for name in (*chain(*_PAIRS), _SINGLE))
+    with opened(directory, TokenizerError) as found:
+        return any(found.has(name) for name in (*chain(*_PAIRS), SINGLE))
 
 
-def load_tokenizer(directory: Path) -> Tokenizer:
+def load_tokenizer(directory: str | Path | ModelDirectory) -> Tokenizer:
     """Read the tokenizer in `directory`.
 
     Raises TokenizerError for none, half of one or a broken one, UnsupportedTokenizerError for one that is no byte-level
     BPE.
     """
+    with opened(directory, TokenizerError) as found:
+        return _load(found)
+
+
+def _load(directory: ModelDirectory) -> Tokenizer:
     pair = _pair_in(directory)
     if pair is not None:
         return _load_pair(directory, *pair)
-    if os.path.lexists(directory / _SINGLE):
-        return _load_single(directory / _SINGLE)
-    half = next((name for name in chain(*_PAIRS) if os.path.lexists(directory / name)), None)
+    if directory.has(SINGLE):
+        return _load_single(directory)
+    half = next((name for name in chain(*_PAIRS) if directory.has(name)), None)
     what = f"{half} is only half of a tokenizer" if half else "there is no tokenizer"
     raise TokenizerError(
         f"{directory}: {what}; needed are vocab.json and merges.txt, encoder.json and vocab.bpe, or tokenizer.json. "
@@ -53,18 +60,17 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     )
 
 
-def _pair_in(directory: Path) -> tuple[str, str] | None:
-    return next((pair for pair in _PAIRS if all(os.path.lexists(directory / name) for name in pair)), None)
+def _pair_in(directory: ModelDirectory) -> tuple[str, str] | None:
+    return next((pair for pair in _PAIRS if all(map(directory.has, pair))), None)
 
 
-def _load_pair(directory: Path, vocab_name: str, merges_name: str) -> Tokenizer:
-    _check_options(directory / "tokenizer_config.json")
-    vocab = read_json(directory / vocab_name)
-    merges, first_line = read_merges(directory / merges_name)
+def _load_pair(directory: ModelDirectory, vocab_name: str, merges_name: str) -> Tokenizer:
+    _check_options(directory)
+    vocab = _read_json(directory, vocab_name)
+    merges, first_line = read_merges(directory, merges_name)
     special = _special_in(vocab, merges)
-    added = directory / "added_tokens.json"
-    if added.exists():
-        special |= read_json(added)
+    if directory.has(_ADDED):
+        special |= _read_json(directory, _ADDED)
     try:
         tokenizer = Tokenizer(vocab, merges, special)
     except MergeError as error:
@@ -73,26 +79,32 @@ def _load_pair(directory: Path, vocab_name: str, merges_name: str) -> Tokenizer:
     except TokenizerError as error:
         raise TokenizerError(f"{directory / vocab_name}: {error}") from None
     _warn_of_leftovers(directory / vocab_name, tokenizer, len(merges))
-    if (directory / _SINGLE).exists():
+    if directory.has(SINGLE):
+        with directory.open(SINGLE, TokenizerError):
+            pass  # a broken link is no contradiction but a fault
         _warn_of_contradiction(directory, vocab, merges)
     return tokenizer
 
 
-def _check_options(path: Path) -> None:
-    options = read_json(path) if path.exists() else {}
+def _read_json(directory: ModelDirectory, name: str) -> dict[str, Any]:
+    return strict_json.read_object(directory, name, table.MAX_FILE, TokenizerError, table.MAX_VALUES)
+
+
+def _check_options(directory: ModelDirectory) -> None:
+    options = _read_json(directory, _OPTIONS) if directory.has(_OPTIONS) else {}
     for key in ("add_prefix_space", "add_bos_token"):
         if options.get(key):
             raise UnsupportedTokenizerError(
-                f"{path}: {key} puts something before every text, which GPT-2's way does not have"
+                f"{directory / _OPTIONS}: {key} puts something before every text, which GPT-2's way does not have"
             )
 
 
-def _load_single(path: Path) -> Tokenizer:
-    table = read_tokenizer_json(path)
+def _load_single(directory: ModelDirectory) -> Tokenizer:
+    read = read_tokenizer_json(directory)
     try:
-        return Tokenizer(table.vocab, table.merges, table.special_tokens, ignore_merges=table.ignore_merges)
+        return Tokenizer(read.vocab, read.merges, read.special_tokens, ignore_merges=read.ignore_merges)
     except TokenizerError as error:
-        raise TokenizerError(f"{path}: {error}") from None
+        raise TokenizerError(f"{directory / SINGLE}: {error}") from None
 
 
 class Merges(NamedTuple):
@@ -103,18 +115,19 @@ class Merges(NamedTuple):
     """The number of the line on which the first pair stands."""
 
 
-def read_merges(path: Path) -> Merges:
+def read_merges(directory: ModelDirectory, name: str) -> Merges:
     """Read a `merges.txt` or `vocab.bpe`.
 
     One merge a line: two tokens and one space between. Line 1 may be a `#version` line; lines may end in CRLF.
     Raises TokenizerError with the number of the first line that is something else.
     """
-    lines = read_text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    text = directory.read_text(name, table.MAX_FILE, TokenizerError)
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     first_line = 2 if lines[0].startswith("#version") else 1
     del lines[: first_line - 1]
     fields = " ".join(lines).split(" ")
     if set(map(str.count, lines, repeat(" "))) != {1} or "" in fields:
-        raise _first_bad_line(path, lines, first_line)
+        raise _first_bad_line(directory / name, lines, first_line)
     return Merges(list(zip(fields[::2], fields[1::2], strict=True)), first_line)
 
 
@@ -141,13 +154,15 @@ def _warn_of_leftovers(path: Path, tokenizer: Tokenizer, n_merges: int) -> None:
         warnings.warn(
             f"{path}: {tokenizer.n_vocab} tokens, but 256 bytes, {n_merges} merges and {n_special} special tokens make "
             f"{256 + n_merges + n_special}: some tokens are never used, or are missing",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
-def _warn_of_contradiction(directory: Path, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
+def _warn_of_contradiction(
+    directory: ModelDirectory, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]
+) -> None:
     try:
-        other = read_tokenizer_json(directory / _SINGLE)
+        other = read_tokenizer_json(directory)
         tokens = {**other.vocab, **other.special_tokens}
         same = tokens == dict(vocab) and other.merges == merges and not other.ignore_merges
     except TokenizerError:
@@ -155,5 +170,5 @@ def _warn_of_contradiction(directory: Path, vocab: Mapping[str, int], merges: Se
     if not same:
         warnings.warn(
             f"{directory}: tokenizer.json says something else than vocab.json and merges.txt, which are used",
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -10,6 +10,12 @@ from arrayformer.tokenizer.merge import Ranks
 MAX_VOCAB = 1_000_000
 """More entries than any vocabulary in use; a file that claims more is not one."""
 
+MAX_FILE = 64 << 20
+"""Bytes of one file of a tokenizer; the largest in use have under 40 MiB."""
+
+MAX_VALUES = 4_000_000
+"""Values in one JSON file: a vocabulary and its merges, two tokens each."""
+
 MAX_TOKEN = 4096
 """Characters in one token; GPT-2's longest has 128."""
 

@@ -3,11 +3,12 @@
 The format can describe many other tokenizers. Whatever would change the ids and is not GPT-2's way is refused.
 """
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from arrayformer.core.errors import TokenizerError
-from arrayformer.tokenizer.reading import read_json
+from arrayformer.core.files import strict_json
+from arrayformer.core.files.untrusted import ModelDirectory
+from arrayformer.tokenizer import table
 
 
 class UnsupportedTokenizerError(TokenizerError):
@@ -32,15 +33,18 @@ _OFF: dict[str, tuple[object, ...]] = {
 }
 
 
-def read_tokenizer_json(path: Path) -> Table:
-    """The tables of a `tokenizer.json`. Raises TokenizerError for one that is no plain byte-level BPE."""
-    content = read_json(path)
+SINGLE = "tokenizer.json"
+
+
+def read_tokenizer_json(directory: ModelDirectory) -> Table:
+    """The tables of a directory's `tokenizer.json`. Raises TokenizerError for one that is no plain byte-level BPE."""
+    content = strict_json.read_object(directory, SINGLE, table.MAX_FILE, TokenizerError, table.MAX_VALUES)
     try:
         model = _object(content, "model")
         _check_way(content, model)
         return Table(_object(model, "vocab"), _merges(model), _added(content), model.get("ignore_merges") is True)
     except TokenizerError as error:
-        raise type(error)(f"{path}: {error}") from None
+        raise type(error)(f"{directory / SINGLE}: {error}") from None
 
 
 def _object(content: dict[str, Any], key: str) -> dict[str, Any]:

@@ -5,12 +5,11 @@ this project never runs are left alone.
 """
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 from arrayformer.core.errors import ConfigError
 from arrayformer.core.files import strict_json
-from arrayformer.core.files.untrusted import open_inside, shown
+from arrayformer.core.files.untrusted import ModelDirectory, shown
 from arrayformer.core.models.gpt2 import SWITCHES, GPT2Config
 
 MAX_JSON = 1 << 20
@@ -44,22 +43,12 @@ _CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
 _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 
 
-def read_json_object(directory: Path, name: str) -> dict[str, Any]:
+def read_json_object(directory: ModelDirectory, name: str) -> dict[str, Any]:
     """The JSON object in a file of at most MAX_JSON bytes. Raises ConfigError for anything else."""
-    with open_inside(directory, name) as file:
-        if file.size == 0 or file.size > MAX_JSON:
-            raise ConfigError(f"{file.path}: {file.size} bytes; 1 to {MAX_JSON} are read")
-        data = file.read(0, file.size)
-        file.check_unchanged()
-    where = str(directory / name)
-    text = strict_json.decode(data.removeprefix(b"\xef\xbb\xbf"), where, ConfigError)
-    value = strict_json.parse(text, where, ConfigError)
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: a {type(value).__name__}, not an object")
-    return value
+    return strict_json.read_object(directory, name, MAX_JSON, ConfigError)
 
 
-def read_config(directory: Path) -> GPT2Config:
+def read_config(directory: ModelDirectory) -> GPT2Config:
     """The GPT2Config of a directory in Hugging Face's form. Raises ConfigError."""
     return config_from_hf(read_json_object(directory, "config.json"), str(directory / "config.json"))
 

@@ -5,13 +5,12 @@ model, so those keys are only held against the rules of the options they name: a
 0.7 is not used.
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
 from arrayformer.core.checkpoint.config_file import end_of_text, read_json_object
 from arrayformer.core.checks import check_whole
 from arrayformer.core.errors import ConfigError, InputError
+from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.generate.options import MAX_NEW_TOKENS, Ending, Sampling
 
 GENERATION = "generation_config.json"
@@ -19,12 +18,12 @@ GENERATION = "generation_config.json"
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
-def read_end_of_text(directory: Path, n_vocab: int) -> int | tuple[int, ...] | None:
+def read_end_of_text(directory: ModelDirectory, n_vocab: int) -> int | tuple[int, ...] | None:
     """The ids at which generation ends, where the directory has the file and the file says so; else None.
 
     Raises ConfigError for a file that is no JSON object, and for values that the options of their names refuse.
     """
-    if not os.path.lexists(directory / GENERATION):
+    if not directory.has(GENERATION):
         return None
     keys, where = read_json_object(directory, GENERATION), str(directory / GENERATION)
     _check_options({name: value for name, value in keys.items() if value is not None}, where)

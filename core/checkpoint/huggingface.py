@@ -1,11 +1,9 @@
 """Weights under Hugging Face's names, from one safetensors file or several."""
 
-import os
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from arrayformer.core.checkpoint.safetensors_file import read_table
 from arrayformer.core.checkpoint.shard_index import WEIGHTS, read_index
 from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, read_tensor, row_major
 from arrayformer.core.errors import ConfigError, ModelFileError, TokenizerError
-from arrayformer.core.files.untrusted import open_inside, shown
+from arrayformer.core.files.untrusted import ModelDirectory, shown
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Order, Params
 
@@ -37,7 +35,7 @@ def hf_name(path: str) -> str:
 
 
 def read_huggingface(
-    directory: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
+    directory: ModelDirectory, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
     order: Order = row_major,
 ) -> tuple[GPT2Config, Params]:  # fmt: skip
     """The config and weights of a directory in Hugging Face's form."""
@@ -56,9 +54,9 @@ def read_huggingface(
         return config, params
 
 
-def _open(directory: Path, stack: ExitStack) -> dict[str, Stored]:
+def _open(directory: ModelDirectory, stack: ExitStack) -> dict[str, Stored]:
     """All tensors of the directory by name; the files stay open as long as `stack`."""
-    if os.path.lexists(directory / WEIGHTS):
+    if directory.has(WEIGHTS):
         return _open_file(directory, WEIGHTS, stack)
     tensors: dict[str, Stored] = {}
     for shard, names in read_index(directory).items():
@@ -71,12 +69,12 @@ def _open(directory: Path, stack: ExitStack) -> dict[str, Stored]:
     return tensors
 
 
-def _open_file(directory: Path, name: str, stack: ExitStack) -> dict[str, Stored]:
-    file = stack.enter_context(open_inside(directory, name))
+def _open_file(directory: ModelDirectory, name: str, stack: ExitStack) -> dict[str, Stored]:
+    file = stack.enter_context(directory.open(name))
     return {name: Stored(name, file, entry) for name, entry in read_table(file).items()}
 
 
-def _without_prefix(tensors: Mapping[str, Stored], directory: Path) -> dict[str, Stored]:
+def _without_prefix(tensors: Mapping[str, Stored], directory: ModelDirectory) -> dict[str, Stored]:
     """The tensors by name without `transformer.`, which all have or none, and without the masks."""
     prefixed = [name for name in tensors if name.startswith(_PREFIX)]
     bare = [name for name in tensors if name.startswith(_BARE)]
@@ -89,7 +87,7 @@ def _without_prefix(tensors: Mapping[str, Stored], directory: Path) -> dict[str,
     return {name: tensor for name, tensor in named.items() if not _MASKS.fullmatch(name)}
 
 
-def _check_depth(config: GPT2Config, named: Mapping[str, Stored], directory: Path) -> None:
+def _check_depth(config: GPT2Config, named: Mapping[str, Stored], directory: ModelDirectory) -> None:
     # First, because the list of what is missing would only say the same at length.
     numbers = {match[1] for name in named if (match := re.match(r"h\.(\d+)\.", name))}
     if numbers and len(numbers) != config.n_layer:
@@ -98,7 +96,7 @@ def _check_depth(config: GPT2Config, named: Mapping[str, Stored], directory: Pat
         )
 
 
-def _check_vocabulary(config: GPT2Config, named: Mapping[str, Stored], directory: Path) -> None:
+def _check_vocabulary(config: GPT2Config, named: Mapping[str, Stored], directory: ModelDirectory) -> None:
     """Raises ModelFileError with all three sizes of the vocabulary where config.json and wte disagree on it."""
     wte, wanted = named.get("wte.weight"), (config.n_vocab, config.n_embd)
     if wte is not None and len(wte.entry.shape) == 2 and wte.entry.shape[0] != config.n_vocab:
@@ -109,7 +107,7 @@ def _check_vocabulary(config: GPT2Config, named: Mapping[str, Stored], directory
         )
 
 
-def _size_of_tokenizer(directory: Path) -> str:
+def _size_of_tokenizer(directory: ModelDirectory) -> str:
     from arrayformer.tokenizer import has_tokenizer, load_tokenizer
 
     try:

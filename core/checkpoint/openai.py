@@ -3,13 +3,12 @@
 import re
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from arrayformer.core.checkpoint.bundle import BundleEntry, read_bundle
 from arrayformer.core.checkpoint.config_file import config_from_openai, read_json_object
 from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, row_major
 from arrayformer.core.errors import ModelFileError
-from arrayformer.core.files.untrusted import ModelFile, open_inside, shown
+from arrayformer.core.files.untrusted import ModelDirectory, ModelFile, shown
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Order, Params
 
@@ -24,23 +23,23 @@ def openai_name(path: str) -> str:
 
 
 def read_openai(
-    directory: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
+    directory: ModelDirectory, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
     order: Order = row_major,
 ) -> tuple[GPT2Config, Params]:  # fmt: skip
     """The config and weights of a directory in OpenAI's form. Every tensor's CRC is checked."""
     config = config_from_openai(read_json_object(directory, HPARAMS), str(directory / HPARAMS))
     stem = _stem(directory)
     with ExitStack() as stack:
-        index = read_bundle(stack.enter_context(open_inside(directory, f"{stem}.index")))
-        file = stack.enter_context(open_inside(directory, f"{stem}.data-00000-of-00001"))
+        index = read_bundle(stack.enter_context(directory.open(f"{stem}.index")))
+        file = stack.enter_context(directory.open(f"{stem}.data-00000-of-00001"))
         named = {name: _stored(name, file, found) for name, found in index.items()}
         stored = check_tensors(config, named, openai_name, directory, ignore_extra)
         return config, load_params(config, stored, allow_nonfinite, order)
 
 
-def _stem(directory: Path) -> str:
+def _stem(directory: ModelDirectory) -> str:
     """The name the checkpoint's files begin with, which the small text file `checkpoint` holds."""
-    with open_inside(directory, "checkpoint") as file:
+    with directory.open("checkpoint") as file:
         text = file.read(0, min(file.size, 4096)).decode("utf-8", "replace")
     match = _STEM.search(text)
     if match is None:

@@ -7,6 +7,7 @@ from arrayformer.core.checkpoint.openai import HPARAMS, read_openai
 from arrayformer.core.checkpoint.shard_index import INDEX, WEIGHTS
 from arrayformer.core.checkpoint.weights import row_major
 from arrayformer.core.errors import ModelFileError
+from arrayformer.core.files.untrusted import ModelDirectory, opened
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Order, Params
 
@@ -26,14 +27,14 @@ _FOREIGN = {
 
 
 def read_checkpoint(
-    path: Path, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
+    path: str | Path | ModelDirectory, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
     order: Order = row_major,
 ) -> tuple[GPT2Config, Params]:  # fmt: skip
     """The config and weights in a model's directory.
 
     path             a directory in Hugging Face's form (config.json and model.safetensors, or
                      model.safetensors.index.json and its shards) or in OpenAI's (hparams.json, checkpoint,
-                     model.ckpt.*)
+                     model.ckpt.*); or one that is open already
     allow_nonfinite  whether weights may hold NaN or infinity, to look into a model that has gone wrong
     ignore_extra     whether tensors that are no part of a GPT-2 may lie beside the weights
     order            in which order of memory a weight is wanted, from its path and shape (`Backend.order`)
@@ -43,16 +44,13 @@ def read_checkpoint(
     Raises ConfigError for a config that describes no GPT-2 or contradicts the weights, ModelFileError for any other
     fault of the files. Reads nothing else in the directory, and nothing outside of it.
     """
-    path = Path(path)
-    if not path.is_dir():
-        what = "is a file; pass the directory it lies in" if path.exists() else "no such directory"
-        raise ModelFileError(f"{path}: {what}")
-    names = {entry.name for entry in path.iterdir()}
-    if "config.json" in names and (WEIGHTS in names or INDEX in names):
-        return read_huggingface(path, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=order)
-    if HPARAMS in names and "checkpoint" in names:
-        return read_openai(path, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=order)
-    raise ModelFileError(f"{path}: {_what_is_missing(names)}")
+    with opened(path) as directory:
+        names = directory.names()
+        if "config.json" in names and (WEIGHTS in names or INDEX in names):
+            return read_huggingface(directory, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=order)
+        if HPARAMS in names and "checkpoint" in names:
+            return read_openai(directory, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=order)
+        raise ModelFileError(f"{path}: {_what_is_missing(names)}")
 
 
 def _what_is_missing(names: set[str]) -> str:

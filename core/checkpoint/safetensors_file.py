@@ -16,7 +16,8 @@ from typing import Any
 from arrayformer.core.checks import has_lone_surrogate
 from arrayformer.core.errors import ModelFileError
 from arrayformer.core.files import strict_json
-from arrayformer.core.files.untrusted import ModelFile, kind_of, shown
+from arrayformer.core.files.kinds import kind_of
+from arrayformer.core.files.untrusted import ModelFile, decode, shown
 
 # Those the library and this reader both know, with their bytes; a model's weights may have the first three.
 ITEM_SIZES = {
@@ -79,7 +80,7 @@ def _header_size(file: ModelFile) -> int:
 
 def _parse_header(file: ModelFile, start: int) -> dict[str, Any]:
     where = f"{file.path}: header"
-    header = strict_json.parse(strict_json.decode(file.read(8, start - 8), where), where)
+    header = strict_json.parse(decode(file.read(8, start - 8), where), where)
     if not isinstance(header, dict):
         raise ModelFileError(f"{where}: a {type(header).__name__}, not an object of tensors")
     if len(header) > MAX_TENSORS:

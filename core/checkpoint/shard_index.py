@@ -1,13 +1,11 @@
 """model.safetensors.index.json: which tensor lies in which file, where the weights are in several."""
 
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 from arrayformer.core.errors import ModelFileError
 from arrayformer.core.files import strict_json
-from arrayformer.core.files.untrusted import open_inside, shown
+from arrayformer.core.files.untrusted import ModelDirectory, shown
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -19,7 +17,7 @@ MAX_SHARDS = 1000
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}\.safetensors", re.ASCII)
 
 
-def read_index(directory: Path) -> dict[str, set[str]]:
+def read_index(directory: ModelDirectory) -> dict[str, set[str]]:
     """The names of the tensors in each shard, by the shard's file name.
 
     Names that could lead elsewhere are refused before anything is opened. Raises ModelFileError.
@@ -35,7 +33,7 @@ def read_index(directory: Path) -> dict[str, set[str]]:
         shards.setdefault(shard, set()).add(tensor)
     if len(shards) > MAX_SHARDS:
         raise ModelFileError(f"{directory / INDEX}: {len(shards)} shards; at most {MAX_SHARDS} are read")
-    missing = sorted(shard for shard in shards if not os.path.lexists(directory / shard))
+    missing = sorted(shard for shard in shards if not directory.has(shard))
     if missing:
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise ModelFileError(
@@ -44,15 +42,8 @@ def read_index(directory: Path) -> dict[str, set[str]]:
     return shards
 
 
-def _weight_map(directory: Path) -> dict[str, Any]:
-    with open_inside(directory, INDEX) as file:
-        if file.size > MAX_INDEX:
-            raise ModelFileError(f"{file.path}: {file.size} bytes; at most {MAX_INDEX} are read")
-        data = file.read(0, file.size)
-        file.check_unchanged()
-    where = str(directory / INDEX)
-    index = strict_json.parse(strict_json.decode(data, where), where)
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+def _weight_map(directory: ModelDirectory) -> dict[str, Any]:
+    weight_map = strict_json.read_object(directory, INDEX, MAX_INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelFileError(f"{where}: has no weight_map, an object of tensor names and shards")
+        raise ModelFileError(f"{directory / INDEX}: has no weight_map, an object of tensor names and shards")
     return weight_map

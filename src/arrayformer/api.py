@@ -13,6 +13,7 @@ from arrayformer.core.backend import Backend
 from arrayformer.core.checks import check_context, check_ids
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError, ModelFileError
+from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.generate.batch import Drawn
 from arrayformer.core.generate.loop import generate
 from arrayformer.core.generate.options import Ending, OnFull, Sampling
@@ -264,13 +265,15 @@ def load(
 
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype, mesh=mesh)
     where = resolve_model(str(model), revision=revision, offline=offline, models_dir=models_dir)
-    config, params = read_checkpoint(
-        where, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=chosen.order
-    )
-    return Model(config, Engine(config, params, chosen, owned=True), tokenizer_of(where))
+    with ModelDirectory(where) as directory:
+        config, params = read_checkpoint(
+            directory, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=chosen.order
+        )
+        tokenizer = tokenizer_of(directory)
+    return Model(config, Engine(config, params, chosen, owned=True), tokenizer)
 
 
-def tokenizer_of(directory: Path) -> Tokenizer | None:
+def tokenizer_of(directory: ModelDirectory) -> Tokenizer | None:
     """The tokenizer of a model's directory. None where it has none, or one of another kind: then prompts are ids."""
     if not has_tokenizer(directory):
         return None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from arrayformer.core.checkpoint.read import read_checkpoint
 from arrayformer.core.errors import InputError
+from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.models.gpt2 import SIZES
 from arrayformer.core.params import Params
 from arrayformer.hub.resolve import resolve_model
@@ -29,7 +30,8 @@ def load_encoder_hparams_and_params(
 
     if model_size not in SIZES:
         raise InputError(f"model_size {model_size!r} is not one of {', '.join(SIZES)}")
-    directory = resolve_model(model_size, models_dir=models_dir)
-    config, params = read_checkpoint(directory)
+    with ModelDirectory(resolve_model(model_size, models_dir=models_dir)) as directory:
+        config, params = read_checkpoint(directory)
+        encoder = load_tokenizer(directory)
     names = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")
-    return load_tokenizer(directory), {name: getattr(config, name) for name in names}, params
+    return encoder, {name: getattr(config, name) for name in names}, params

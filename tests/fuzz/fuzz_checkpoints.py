@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["arrayformer"]) if atheris else context
     from arrayformer.core.checkpoint.safetensors_file import read_table
     from arrayformer.core.checkpoint.shard_index import INDEX, read_index
     from arrayformer.core.errors import ModelFileError
-    from arrayformer.core.files.untrusted import open_inside
+    from arrayformer.core.files.untrusted import ModelDirectory, open_inside
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "openai_tiny"
 
@@ -47,19 +47,20 @@ def read_safetensors(directory: Path, content: bytes) -> None:
 def read_config(directory: Path, content: bytes) -> None:
     """A config.json."""
     (directory / "config.json").write_bytes(content)
-    config_from_hf(read_json_object(directory, "config.json"), "config.json").scales()
+    config_from_hf(read_json_object(ModelDirectory(directory), "config.json"), "config.json").scales()
 
 
 def read_hparams(directory: Path, content: bytes) -> None:
     """An hparams.json."""
     (directory / "hparams.json").write_bytes(content)
-    config_from_openai(read_json_object(directory, "hparams.json"), "hparams.json").scales()
+    config_from_openai(read_json_object(ModelDirectory(directory), "hparams.json"), "hparams.json").scales()
 
 
 def read_shards(directory: Path, content: bytes) -> None:
     """A model.safetensors.index.json."""
     (directory / INDEX).write_bytes(content)
-    read_index(directory)
+    with ModelDirectory(directory) as opened:
+        read_index(opened)
 
 
 def read_tensor_bundle(directory: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from arrayformer.core.errors import InputError, TokenizerError
+from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.tokenizer import Tokenizer, gpt2_tokenizer, load_tokenizer
 from arrayformer.tokenizer.alphabet import PRINTABLE, to_bytes, to_printable
 from arrayformer.tokenizer.split import MAX_LENGTH
@@ -82,10 +83,10 @@ def test_a_file_as_large_as_allowed_is_read(tmp_path, monkeypatch):
     (tmp_path / "merges.txt").write_text("h e\n")
     size = (tmp_path / "vocab.json").stat().st_size
 
-    monkeypatch.setattr("arrayformer.tokenizer.reading.MAX_FILE", size)
+    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_FILE", size)
     assert load_tokenizer(tmp_path).n_vocab == 257
-    monkeypatch.setattr("arrayformer.tokenizer.reading.MAX_FILE", size - 1)
-    with pytest.raises(TokenizerError, match=f"{size} bytes; a tokenizer file has at most {size - 1}"):
+    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_FILE", size - 1)
+    with pytest.raises(TokenizerError, match=f"{size} bytes; at most {size - 1} are read"):
         load_tokenizer(tmp_path)
 
 
@@ -141,7 +142,7 @@ def test_of_a_long_value_in_a_tokenizer_json_a_message_shows_the_beginning(tmp_p
     (tmp_path / "tokenizer.json").write_text(json.dumps(whole | change))
 
     with pytest.raises(TokenizerError) as refused:
-        read_tokenizer_json(tmp_path / "tokenizer.json")
+        read_tokenizer_json(ModelDirectory(tmp_path))
 
     message = str(refused.value).removeprefix(str(tmp_path))
     assert "x" * shown in message

@@ -9,7 +9,8 @@ import pytest
 from arrayformer.core.checkpoint.bundle import BundleEntry, _Bytes, _check_header, _entry, _fields, _shape
 from arrayformer.core.checkpoint.safetensors_file import Entry
 from arrayformer.core.errors import ModelFileError
-from arrayformer.core.files.untrusted import ModelFile, kind_of, shown
+from arrayformer.core.files.kinds import kind_of
+from arrayformer.core.files.untrusted import ModelFile, shown
 
 
 def message(data: bytes) -> _Bytes:

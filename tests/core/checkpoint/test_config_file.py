@@ -21,7 +21,7 @@ def without(*names: Any) -> Any:
 BAD_FILES = {
     "C-01 empty": (b"", "0 bytes"),
     "C-01 not JSON": (b"n_layer: 2", "not JSON at line 1"),
-    "C-01 not an object": (b"[1]", "a list, not an object"),
+    "C-01 not an object": (b"[1]", "holds a JSON list; an object is needed"),
     "C-02 too long": (b" " * (1 << 20) + b"{}", "1048578 bytes"),
     "C-02 nested too deeply": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     "C-02 integer of 5,000 digits": (b'{"n_layer": ' + b"1" * 5000 + b"}", "5000 digits"),
@@ -176,7 +176,7 @@ BAD_GENERATION = {
     "C-17 top-p": ({"top_p": 2}, "top_p is 2"),
     "C-17 end of text": ({"eos_token_id": "x"}, "eos_token_id is 'x'"),
     "C-17 ends of text": ({"eos_token_id": [1, -1]}, r"eos_token_id is \[1, -1\]"),
-    "C-17 not an object": ([1], "a list, not an object"),
+    "C-17 not an object": ([1], "holds a JSON list; an object is needed"),
 }
 
 

@@ -84,9 +84,9 @@ KINDS = {
     "directory": (os.mkdir, "is a directory"),
     "pipe": (os.mkfifo, "is a pipe"),
     "socket": (bind, "not a regular file"),
-    "link to nowhere": (lambda path: path.symlink_to("nowhere"), "No such file"),
-    "link to itself": (lambda path: path.symlink_to(path.name), "cannot be opened"),
-    "device": (lambda path: path.symlink_to("/dev/zero"), "link out of the model's directory"),
+    "link to nowhere": (lambda path: path.symlink_to("nowhere"), "is a link that leads nowhere, it says nowhere"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "its links lead in a circle"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "leads out of the model's directory, to /dev/zero"),
 }
 
 
@@ -108,7 +108,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(
 
 def test_a_device_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = write_model(tmp_path / "model")
-    monkeypatch.setattr(files, "_resolve_inside", lambda directory, path: "/dev/zero")
+    monkeypatch.setattr(files.ModelDirectory, "_open", lambda *_: os.open("/dev/zero", os.O_RDONLY))
 
     with pytest.raises(ModelFileError, match=r"config\.json: is a device, not a regular file"):
         read_checkpoint(model)
@@ -213,7 +213,7 @@ def test_a_link_that_leads_out_of_the_directory_is_not_followed(tmp_path: Path) 
     os.rename(model / "config.json", tmp_path / "config.json")
     (model / "config.json").symlink_to("../config.json")
 
-    with pytest.raises(ModelFileError, match=r"config\.json: is a link out of the model's directory"):
+    with pytest.raises(ModelFileError, match=r"config\.json: is a link that leads out of the model's directory"):
         read_checkpoint(model)
 
 

@@ -65,7 +65,7 @@ BAD = {
     "I-09 newline at the end": (moved(ONE + "\n"), "a file of this directory"),
     "I-09 5,000 characters": (moved("x" * 5000 + ".safetensors"), "a file of this directory"),
     "I-10 missing shard": (moved("model-00003-of-00003.safetensors"), "1 of 3 shards are missing: model-00003"),
-    "I-12 not an object": ([SHARD_OF], "no weight_map"),
+    "I-12 not an object": ([SHARD_OF], "holds a JSON list"),
     "I-12 no weight_map": ({}, "no weight_map"),
     "I-12 weight_map is a list": ({"weight_map": NAMES}, "no weight_map"),
     "I-12 weight_map is empty": ({"weight_map": {}}, "no weight_map"),
@@ -101,7 +101,7 @@ def test_a_shard_that_is_a_link_out_of_the_directory_is_refused(tmp_path: Path) 
     os.rename(model / ONE, tmp_path / "elsewhere.safetensors")
     (model / ONE).symlink_to(tmp_path / "elsewhere.safetensors")
 
-    with pytest.raises(ModelFileError, match=f"{ONE}: is a link out of the model's directory"):
+    with pytest.raises(ModelFileError, match=f"{ONE}: is a link that leads out of the model's directory"):
         read_checkpoint(model)
 
 
@@ -123,7 +123,7 @@ def test_a_link_to_blobs_of_another_repository_is_refused(tmp_path: Path) -> Non
     os.rename(model / ONE, tmp_path / "models--c--d" / "blobs" / ("ab" * 32))
     (model / ONE).symlink_to(tmp_path / "models--c--d" / "blobs" / ("ab" * 32))
 
-    with pytest.raises(ModelFileError, match="is a link out of the model's directory"):
+    with pytest.raises(ModelFileError, match="is a link that leads out of the model's directory"):
         read_checkpoint(model)
 
 
