@@ -18,7 +18,8 @@ import numpy as np
 from arrayformer.core.checkpoint.gguf_blocks import FORMATS, NOT_READ, Format
 from arrayformer.core.checkpoint.safetensors_file import MAX_NAME, MAX_TENSORS
 from arrayformer.core.errors import ModelFileError
-from arrayformer.core.files.untrusted import ModelFile, kind_of, shown
+from arrayformer.core.files.kinds import kind_of
+from arrayformer.core.files.untrusted import ModelFile, shown
 
 # A vocabulary of 262,144 with scores and types takes 6 MB, one of 201,088 with its merges 9 MB.
 MAX_HEADER = 64 << 20
