@@ -4,8 +4,11 @@ Libraries differ in what they do with an id that does not exist: NumPy wraps -1 
 JAX clamps or gives NaN, CuPy wraps. None of that may decide what a model says.
 """
 
+import math
 import operator
 from collections.abc import Iterable
+from decimal import Decimal
+from numbers import Real
 
 from arrayformer.core.errors import InputError
 
@@ -27,7 +30,7 @@ def check_ids(ids: Iterable[object], n_vocab: int) -> list[int]:
 
 
 def whole(value: object) -> int | None:
-    """`value` as a Python int if it is an integer of any kind; a bool is none."""
+    """`value` as a Python int if it is an integer of any library; a bool of any library is none."""
     if type(value) is int:
         return value
     if isinstance(value, bool):
@@ -36,6 +39,19 @@ def whole(value: object) -> int | None:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         return None
+
+
+def real(value: object) -> float | None:
+    """`value` as a Python float if it is a number of any library; a bool, text and an array with axes are none."""
+    if isinstance(value, bool):
+        return None
+    kind = getattr(getattr(value, "dtype", None), "kind", "")  # of an array with no axes: NumPy's, JAX's, CuPy's
+    if not isinstance(value, Real | Decimal) and (kind not in tuple("iuf") or getattr(value, "shape", None) != ()):
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
 
 
 def shown(value: object) -> str:
@@ -81,10 +97,7 @@ def check_whole(name: str, value: object, low: int, high: int, advice: str = "")
 
 def check_number(name: str, value: object, low: float, high: float) -> float:
     """`value` as a float from `low` to `high`. Raises InputError for anything else, NaN and a bool among it."""
-    try:
-        number = float("nan") if isinstance(value, bool | str | bytes) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not low <= number <= high:
+    number = real(value)
+    if number is None or not low <= number <= high:
         raise InputError(f"{name} is {shown(value)}; it is a number from {low:g} to {high:g}")
     return number

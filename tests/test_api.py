@@ -1,9 +1,13 @@
 """What a caller may pass, and what is refused with which words."""
 
 import math
+import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from arrayformer.api import Model
 from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import BackendError, BackendNotFoundError, InputError, ModelFileError
+from arrayformer.core.generate.options import Ending, Options, Sampling
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import random_params
 from arrayformer.tokenizer import Tokenizer
@@ -85,6 +90,114 @@ def test_an_option_that_makes_no_sense_is_refused(model, options, says):
         model.generate([1, 2], **options)
 
 
+NUMBERS = [np.int64(2), np.uint8(2), np.array(2)]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=repr)
+def test_an_integer_of_any_library_is_one(model, number):
+    options = {"max_new_tokens": number, "top_k": number, "seed": number, "logprobs": number, "ignore_eos": True}
+
+    written = model.generate("a", temperature=0.9, batch_size=number, **options)
+
+    assert len(written.ids) == 2
+    assert written == model.generate(
+        "a", temperature=0.9, max_new_tokens=2, top_k=2, seed=2, logprobs=2, ignore_eos=True
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.array(0.5), Fraction(1, 2), Decimal("0.5")])
+def test_a_number_of_any_library_is_one(model, number):
+    options = {"temperature": number, "top_p": number, "min_p": number, "repetition_penalty": number}
+
+    assert Sampling(**options) == Sampling(0.5, top_p=0.5, min_p=0.5, repetition_penalty=0.5)
+    assert {type(getattr(Sampling(**options), name)) for name in options} == {float}
+    assert len(model.generate("a", max_new_tokens=2, ignore_eos=True, **options).ids) == 2
+
+
+@pytest.mark.parametrize("value", [np.True_, np.array([1]), np.array([[0.5]]), "0.5", b"1", 1j, np.complex64(1), [1]])
+def test_what_is_no_number_is_refused_everywhere(model, value):
+    for name in ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "logprobs"):
+        with pytest.raises(InputError, match=f"{name} is"):
+            model.generate("a", **{name: value})
+
+
+@pytest.mark.parametrize("method", ["generate", "stream", "stream_ids", "as_completed"])
+def test_a_misspelt_option_names_the_method_that_was_called_and_what_was_meant(model, method):
+    with pytest.raises(TypeError, match=rf"^Model\.{method}\(\) got .* 'temprature'\. Did you mean 'temperature'\?$"):
+        getattr(model, method)(["a"], temprature=1.0)
+
+
+def test_a_type_checker_knows_the_options(tmp_path):
+    pytest.importorskip("mypy")
+    (tmp_path / "snippet.py").write_text(
+        "from arrayformer import Model\n"
+        "def write(model: Model) -> None:\n"
+        "    model.generate('a', temperature=0.5, stop=['b'])\n"
+        "    model.generate('a', temprature=0.5)\n"
+        "    model.stream('a', on_full='wrap')\n"
+        "    model.as_completed(iter(['a']), top_k='3')\n"
+    )
+    source = str(Path(arrayformer.__file__).parents[1])
+
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--follow-imports=silent", "--cache-dir", str(tmp_path), "snippet.py"],
+        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"MYPYPATH": source}, check=False,
+    )  # fmt: skip
+
+    assert sorted({line.split(":")[1] for line in done.stdout.splitlines() if ": error: " in line}) == ["4", "5", "6"]
+    assert "temprature" in done.stdout
+
+
+def test_each_option_has_one_name_in_all_places():
+    checked = [field.name for kind in (Sampling, Ending) for field in fields(kind)]
+
+    assert sorted(checked) == sorted(Options.__annotations__)
+
+
+def test_prompts_of_an_iterator_are_taken_when_there_is_room_for_them(model):
+    taken = []
+
+    def prompts():
+        for i in range(1000):
+            taken.append(i)
+            yield [i % 200, 1]
+
+    written = model.as_completed(prompts(), batch_size=3, max_new_tokens=2, ignore_eos=True)
+    first = [next(written) for _ in range(4)]
+
+    assert len(taken) <= 8
+    assert sorted(number for number, _ in first) == [0, 1, 2, 3]
+    assert first[0][1] == model.generate([0, 1], max_new_tokens=2, ignore_eos=True)
+
+
+def test_a_longer_prompt_of_an_iterator_waits_for_a_larger_context(model):
+    prompts = [[1], [2, 3], list(range(9)), [4], list(range(14)), [5, 6]]
+    options = {"max_new_tokens": 2, "temperature": 1.0, "ignore_eos": True}
+
+    written = sorted(model.as_completed(iter(prompts), batch_size=2, **options), key=lambda pair: pair[0])
+
+    assert [generation for _, generation in written] == [model.generate(prompt, **options) for prompt in prompts]
+
+
+def test_one_prompt_is_no_list_of_prompts(model):
+    with pytest.raises(InputError, match="pass a list"):
+        model.as_completed("abc")
+
+
+def test_a_stream_says_what_was_written_and_can_be_ended(model):
+    stream = model.stream("Hello", max_new_tokens=8, stop="\uffff", ignore_eos=True)
+    before = stream.generation
+    pieces = [next(stream)]
+    stream.interrupt()
+    pieces += stream
+
+    assert (before.text, before.finish_reason) == ("", "")
+    assert stream.generation.finish_reason == "interrupted"
+    assert stream.generation.text == "".join(pieces)
+    assert 0 < len(stream.generation.ids) < 8
+    assert list(model.stream_ids("Hello", max_new_tokens=8, ignore_eos=True))[: len(pieces)] == stream.generation.ids
+
+
 def test_errors_in_options_come_before_the_first_piece_is_asked_for(model):
     with pytest.raises(InputError):
         model.stream("a", temperature=-1)
@@ -132,12 +245,12 @@ def test_a_list_of_prompts_gives_a_list(model):
 
 
 def test_texts_come_as_soon_as_each_has_ended(model):
-    prompts = ["abc", [1, 2], "x" * 16, "y"]
+    prompts = ["abc", "x" * 16, [1, 2], "y"]
     options = {"max_new_tokens": 5, "on_full": "stop", "batch_size": 2, "stop": "\n"}
 
     written = list(model.as_completed(prompts, **options))
 
-    assert written[0][0] == 2  # its context is full from the start
+    assert written[0][0] == 1  # its context is full from the start
     assert [text for _, text in sorted(written, key=lambda pair: pair[0])] == model.generate(prompts, **options)
 
 

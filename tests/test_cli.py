@@ -149,8 +149,8 @@ BAD_LINES = {
     "nested": (b"[" * 100_000, "nested too deeply"),
     "digits": (b"[" + b"1" * 5000 + b"]", "a number of 5000 digits"),
     "no prompt": (b'{"text": "a"}', 'needed is a string, a list of ids, or an object with "prompt"'),
-    "a float": (b'"a"\n[1, 2.0]', "prompt 2 of 2: id 2.0 at place 1"),
-    "half a pair": (b'"a"\n"b"\n"\\ud83d"', "prompt 3 of 3: the text has a lone surrogate"),
+    "a float": (b'"a"\n[1, 2.0]', "prompt 2: id 2.0 at place 1"),
+    "half a pair": (b'"a"\n"b"\n"\\ud83d"', "prompt 3: the text has a lone surrogate"),
 }
 
 
@@ -238,7 +238,7 @@ def test_debug_keeps_the_traceback(generate):
 
 
 def test_a_bug_is_not_dressed_up_as_an_error_of_the_users(run, monkeypatch):
-    monkeypatch.setattr("arrayformer.commands.writing.write", lambda *_: 1 / 0)
+    monkeypatch.setattr("arrayformer.commands.writing.write_one", lambda *_: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         run("generate", "a")

@@ -12,18 +12,19 @@ from arrayformer.conformance.run.result import Problem
 from arrayformer.conformance.run.subject import Lab
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import NumericError
+from arrayformer.core.generate.drawing import draw_for, plan_for
 from arrayformer.core.generate.loop import generate
-from arrayformer.core.generate.options import Ending, Sampling, draw_for, plan_for
-from arrayformer.core.generate.text import Row
+from arrayformer.core.generate.options import Ending, Sampling
+from arrayformer.core.generate.text import Text
 from arrayformer.core.sampling import pick
 
 
 def continued(engine: Engine, prompts: list[list[int]], sampling: Sampling, n: int, **how: Any) -> list[list[int]]:
     """What follows the prompts, `n` ids each."""
-    rows = [Row(ids, sampling, Ending(max_new_tokens=n, ignore_eos=True), engine.config.n_ctx) for ids in prompts]
-    for _ in generate(engine, rows, **how):
+    texts = [Text(ids, sampling, Ending(max_new_tokens=n, ignore_eos=True), engine.config.n_ctx) for ids in prompts]
+    for _ in generate(engine, texts, **how):
         pass
-    return [row.new_ids for row in rows]
+    return [text.new_ids for text in texts]
 
 
 def affordable(lab: Lab, texts: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from arrayformer.core.backend import Backend
 from arrayformer.core.engine import Engine
 from arrayformer.core.generate.loop import generate
 from arrayformer.core.generate.options import Ending, Sampling
-from arrayformer.core.generate.text import Row
+from arrayformer.core.generate.text import Text
 
 
 class Counted:
@@ -58,7 +58,7 @@ def counted(lab: Lab) -> tuple[Any, Engine]:
 
 def write(engine: Engine, ids: Sequence[int], n: int) -> None:
     """Draw `n` ids greedily."""
-    for _ in generate(engine, [Row(ids, Sampling(), Ending(max_new_tokens=n, ignore_eos=True), engine.config.n_ctx)]):
+    for _ in generate(engine, [Text(ids, Sampling(), Ending(max_new_tokens=n, ignore_eos=True), engine.config.n_ctx)]):
         pass
 
 

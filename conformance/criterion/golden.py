@@ -104,7 +104,7 @@ def compute() -> dict[str, Any]:
     from arrayformer.core.engine import Engine
     from arrayformer.core.generate.loop import generate
     from arrayformer.core.generate.options import Ending, Sampling
-    from arrayformer.core.generate.text import Row
+    from arrayformer.core.generate.text import Text
     from arrayformer.tokenizer import load_tokenizer
 
     config, params = read_checkpoint(directory())
@@ -112,9 +112,9 @@ def compute() -> dict[str, Any]:
     engine = Engine(config, params, NumpyBackend(dtype="float64"))
 
     def continued(ids: list[int], sampling: Sampling, n: int) -> list[int]:
-        row = Row(ids, sampling, Ending(max_new_tokens=n, ignore_eos=True), config.n_ctx)
-        list(generate(engine, [row]))
-        return row.new_ids
+        text = Text(ids, sampling, Ending(max_new_tokens=n, ignore_eos=True), config.n_ctx)
+        list(generate(engine, [text]))
+        return text.new_ids
 
     texts = []
     for text in TEXTS:

@@ -1,54 +1,24 @@
-"""Rows that are read together: they enter, draw, and leave, each when it is its turn."""
+"""Texts that are read together: they enter, draw, and leave, each when it is its turn."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from arrayformer.core.engine import Context, Engine
+from arrayformer.core.engine import Engine
+from arrayformer.core.generate.drawing import Drawer
 from arrayformer.core.generate.lookup import Lookup
-from arrayformer.core.generate.options import Sampling, draw_for, plan_for
-from arrayformer.core.generate.text import Row, Token
-from arrayformer.core.sampling import Draw, Picked, Plan
-
-Drawn = tuple[Row, Token | None]
-"""A row and what it drew; None where that was the end of its text."""
-
-
-class Drawer:
-    """How the rows of one context draw: what is the same for each step is made once.
-
-    plan  what the device computes
-    """
-
-    def __init__(self, engine: Engine, rows: Sequence[Row | None]) -> None:
-        self._backend = engine.backend
-        samplings = [Sampling() if row is None else row.sampling for row in rows]
-        self.plan: Plan = plan_for(samplings, engine.config.n_vocab)
-        self._draw = draw_for(samplings, engine.config.n_vocab, engine.backend)
-        if self.plan.penalty:
-            seen = np.zeros((len(rows), engine.config.n_vocab), dtype=np.bool_)
-            for i, row in enumerate(rows):
-                seen[i, [] if row is None else row.ids] = True
-            self._draw = self._draw._replace(seen=engine.backend.asarray(seen))
-
-    def draw(self, rows: Sequence[Row | None], n: int) -> Draw:
-        """For the next `n` places of each row."""
-        if self.plan.greedy:
-            return self._draw
-        words = np.array([[0] * n if row is None else row.words(n) for row in rows], dtype=np.int32)
-        return self._draw._replace(word=self._backend.asarray(words, "int32"))
-
-    def learn(self, picked: Picked) -> None:
-        """Remember what was drawn, for the repetition penalty."""
-        if self.plan.penalty:
-            self._draw = self._draw._replace(seen=picked.seen)
+from arrayformer.core.generate.text import Text
+from arrayformer.core.sampling import Picked
 
 
 class Batch:
-    """Up to `size` rows in one context.
+    """Up to `size` texts in the rows of one context.
 
-    A row enters by being read in a context of its own, from which it is copied to its place here, so that no
-    other row has to wait for more than that one step. Places without a row read nothing.
+    A text enters by being read in a context of its own, from which it is copied to its row here, so that no other text
+    has to wait for more than that one step. Rows without a text read nothing.
+
+    rows      the text of each row, or None
+    capacity  how many ids a row can hold
     """
 
     def __init__(self, engine: Engine, size: int, capacity: int, lookahead: int = 0) -> None:
@@ -57,43 +27,36 @@ class Batch:
         self.size = size
         self.capacity = capacity
         self.lookahead = lookahead
-        self.rows: list[Row | None] = []
-        self._context: Context | None = None
-        self._lookups: dict[Row, Lookup] = {}
+        self.rows: list[Text | None] = [None] * size
+        self._context = engine.context(size, capacity)
+        self._drawer = Drawer(engine, self.rows)
+        self._lookups: dict[Text, Lookup] = {}
 
     @property
     def active(self) -> int:
-        """How many rows are here."""
+        """How many texts are here."""
         return sum(row is not None for row in self.rows)
 
-    def enter(self, rows: Sequence[Row]) -> list[Drawn]:
-        """Read the texts of `rows` and draw one id for each; there is room for them."""
-        fresh = self.engine.context(len(rows), self.capacity)
-        texts = [row.window() for row in rows]
-        drawer = Drawer(self.engine, rows)
-        places = np.array([[len(text) - 1] for text in texts])
-        picked = fresh.draw(texts, places, drawer.draw(rows, 1), drawer.plan)
-        drawn: list[Drawn] = [(row, row.take(picked, i, 0)) for i, row in enumerate(rows)]
-        if self.active or len(rows) < self.size:
-            self._settle(rows, fresh)
-        else:
-            self.rows, self._context = list(rows), fresh
+    def enter(self, texts: Sequence[Text]) -> list[Text]:
+        """Read `texts`, for which there is room, and draw one id for each. returns  `texts`"""
+        free = [i for i, row in enumerate(self.rows) if row is None][: len(texts)]
+        alone = len(texts) == self.size  # nobody else is here: they are read where they stay
+        context = self._context if alone else self.engine.context(len(texts), self.capacity)
+        windows = [text.window() for text in texts]
+        drawer = Drawer(self.engine, texts)
+        places = np.array([[len(window) - 1] for window in windows])
+        picked = context.draw(windows, places, drawer.draw(texts, 1), drawer.plan)
+        if not alone:
+            self._context.take(context, range(len(texts)), free)
+        for i, text in enumerate(texts):
+            text.take(picked, i, 0)
+            self.rows[free[i]] = text
         self._leave_finished()
         self._drawer = Drawer(self.engine, self.rows)
-        return drawn
+        return list(texts)
 
-    def _settle(self, rows: Sequence[Row], fresh: Context) -> None:
-        """Copy what `fresh` read to free places."""
-        if not self.active or self._context is None:
-            self._context, self.rows = self.engine.context(self.size, self.capacity), [None] * self.size
-        free = [i for i, row in enumerate(self.rows) if row is None][: len(rows)]
-        self._context.take(fresh, range(len(rows)), free)
-        for i, row in zip(free, rows, strict=True):
-            self.rows[i] = row
-
-    def step(self) -> list[Drawn]:
-        """Each row reads its last id, and what is guessed to follow, and draws."""
-        assert self._context is not None
+    def step(self) -> list[Text]:
+        """Each text reads its last id, and what is guessed to follow, and draws. returns  the texts that drew"""
         before = self._context.lengths
         drafts = [self._draft(row, length) for row, length in zip(self.rows, before, strict=True)]
         n = self._places(1 + max(map(len, drafts)))
@@ -101,12 +64,10 @@ class Batch:
         places = np.array([[min(i, len(draft)) for i in range(n)] for draft in drafts])
         picked = self._context.draw(reads, places, self._drawer.draw(self.rows, n), self._drawer.plan)
         self._drawer.learn(picked)
-        drawn: list[Drawn] = []
-        for i, row in enumerate(self.rows):
-            if row is not None:
-                tokens = self._accept(row, i, picked, drafts[i])
-                self._context.truncate(i, before[i] + len(tokens))
-                drawn += [(row, token) for token in tokens]
+        drawn = [text for text in self.rows if text is not None]
+        for i, text in enumerate(self.rows):
+            if text is not None:
+                self._context.truncate(i, before[i] + self._accept(text, i, picked, drafts[i]))
         self._leave_finished()
         return drawn
 
@@ -114,51 +75,46 @@ class Batch:
         """At how many places to draw: with a compiler one or all, so that two programs serve."""
         return n if n == 1 or not self.engine.backend.compiles else 1 + self.lookahead
 
-    def _draft(self, row: Row | None, length: int) -> list[int]:
-        if row is None or not self.lookahead:
+    def _draft(self, text: Text | None, length: int) -> list[int]:
+        if text is None or not self.lookahead:
             return []
-        lookup = self._lookups.setdefault(row, Lookup(self.lookahead))
-        return lookup.guess(row.ids, min(row.left - 1, self.capacity - length - 1))
+        lookup = self._lookups.setdefault(text, Lookup(self.lookahead))
+        return lookup.guess(text.ids, min(text.left - 1, self.capacity - length - 1))
 
-    def _accept(self, row: Row, i: int, picked: Picked, draft: Sequence[int]) -> list[Token | None]:
-        """What `row` drew, up to the first id that was not guessed."""
-        tokens: list[Token | None] = []
+    def _accept(self, text: Text, row: int, picked: Picked, draft: Sequence[int]) -> int:
+        """Let `text` take what it drew, up to the first id that was not guessed. returns  how many ids that are"""
+        taken = 0
         for place in range(len(draft) + 1):
-            token = row.take(picked, i, place)
-            tokens.append(token)
-            if row.finish_reason or place == len(draft) or token is None or token.id != draft[place]:
+            id = text.take(picked, row, place)
+            taken += 1
+            if text.finish_reason or place == len(draft) or id != draft[place]:
                 break
         if draft:
-            row.drafted += len(draft)
-            row.accepted += len(tokens) - 1
-            self._lookups[row].learn(len(draft), len(tokens) - 1)
-        return tokens
+            text.drafted += len(draft)
+            text.accepted += taken - 1
+            self._lookups[text].learn(len(draft), taken - 1)
+        return taken
 
     def _leave_finished(self) -> None:
-        for i, row in enumerate(self.rows):
-            if row is not None and row.finish_reason:
-                self._remove(i)
+        for i, text in enumerate(self.rows):
+            if text is not None and text.finish_reason:
+                self._remove(i, text)
 
-    def _remove(self, i: int) -> None:
-        assert self._context is not None
-        self._context.reset(i)
-        self._lookups.pop(self.rows[i], None)  # type: ignore[arg-type]
-        self.rows[i] = None
+    def _remove(self, row: int, text: Text) -> None:
+        self._context.reset(row)
+        self._lookups.pop(text, None)
+        self.rows[row] = None
 
-    def full(self) -> list[Row]:
-        """Take out the rows whose context is full; they enter again with the younger half of it."""
-        assert self._context is not None
-        places = [
-            i for i, row in enumerate(self.rows) if row and self._context.lengths[i] == self._context.capacity
-        ]  # fmt: skip
-        rows = [row for i in places if (row := self.rows[i]) is not None]
-        for i in places:
-            self._remove(i)
-        return rows
+    def full(self) -> list[Text]:
+        """Take out the texts whose row is full; they enter again with the younger half of what it holds."""
+        lengths, most = self._context.lengths, self._context.capacity
+        full = {i: text for i, text in enumerate(self.rows) if text and lengths[i] == most}
+        for row, text in full.items():
+            self._remove(row, text)
+        return list(full.values())
 
     def shrink(self) -> None:
-        """Move to a context of half the rows once half the places are empty, and nobody is waiting for them."""
-        assert self._context is not None
+        """Move to a context of half the rows once half of them are empty, and nobody is waiting for them."""
         active = [i for i, row in enumerate(self.rows) if row is not None]
         if not active or 2 * len(active) > len(self.rows):
             return

@@ -1,62 +1,100 @@
 """Step 6, the loop: prompts in, ids out, one at a time."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from arrayformer.core.checks import check_whole
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError
-from arrayformer.core.generate.batch import Batch, Drawn
-from arrayformer.core.generate.text import Row
+from arrayformer.core.generate.batch import Batch
+from arrayformer.core.generate.text import Text
 
 LOOKAHEAD = 7
 """How many ids are guessed ahead, or more where a compiler pads the step to a longer one anyway."""
 
 READ_TOGETHER = 4096
-"""How many ids, padding included, rows that enter together may have."""
+"""How many ids, padding included, texts that enter together may have."""
 
 
-def generate(engine: Engine, rows: Sequence[Row], *, batch_size: int = 16, speculate: bool = False) -> Iterator[Drawn]:
-    """Yield each row with what it drew, as soon as it is drawn, until all rows have ended.
+def generate(engine: Engine, texts: Iterable[Text], *, batch_size: int = 16, speculate: bool = False) -> Iterator[Text]:
+    """Yield each text as soon as it has grown, again and again until all have ended.
 
-    Up to `batch_size` rows are read together. A row that ends makes room for the next one at once. With `speculate`
-    ids are guessed ahead from the text itself, which changes nothing but the speed.
+    texts       taken one by one, each no sooner than there is room for it
+    batch_size  how many are read together; one that ends makes room for the next at once
+    speculate   guess ids ahead from the text itself, which changes nothing but the speed
 
     Raises InputError for options that exclude each other, NumericError for logits that are not finite.
     """
-    check_whole("batch_size", batch_size, 1, 65536)
-    if speculate and any(row.sampling.repetition_penalty != 1.0 for row in rows):
-        raise InputError("speculation and a repetition penalty exclude each other: leave one of them out")
-    waiting = deque(row for row in rows if row.finish_reason is None)
-    if not waiting:
-        return
-    capacity = max(row.capacity for row in waiting)
-    lookahead = engine.backend.bucket(min(1 + LOOKAHEAD, capacity), capacity) - 1 if speculate else 0
-    batch = Batch(engine, min(batch_size, len(waiting)), capacity, lookahead)
-    while waiting or batch.active:
-        while waiting and batch.active < batch.size:
-            yield from batch.enter(group(waiting, batch.size - batch.active, engine.backend.compiles))
+    size = check_whole("batch_size", batch_size, 1, 65536)
+    queue = _Queue(texts, speculate)
+    # Of a list the longest text is known. Of others it is not: then a longer one waits for a larger context.
+    known = texts if isinstance(texts, Sequence) else ()
+    capacity = max((text.capacity for text in known if text.finish_reason is None), default=0)
+    while True:
+        yield from queue.fill(size)
+        if not queue.waiting:
+            return
+        longest = max(text.capacity for text in queue.waiting)
+        if longest > capacity:
+            capacity = min(queue.waiting[0].n_ctx, max(longest, 2 * capacity))
+        lookahead = engine.backend.bucket(min(1 + LOOKAHEAD, capacity), capacity) - 1 if speculate else 0
+        yield from _write(Batch(engine, min(size, len(queue.waiting)), capacity, lookahead), queue)
+
+
+def _write(batch: Batch, queue: "_Queue") -> Iterator[Text]:
+    """Let one batch work until nobody is left who fits into it."""
+    compiles = batch.engine.backend.compiles
+    while True:
+        yield from queue.fill(batch.size - batch.active)
+        while batch.active < batch.size and queue.fits(batch.capacity):
+            yield from batch.enter(group(queue.waiting, batch.size - batch.active, batch.capacity, compiles))
+            yield from queue.fill(batch.size - batch.active)
+        if not batch.active:
+            return
         if full := batch.full():
-            waiting.extendleft(reversed(full))
+            queue.waiting.extendleft(reversed(full))
             continue
-        if not waiting:
+        if not queue.waiting:
             batch.shrink()
-        if batch.active:
-            yield from batch.step()
+        yield from batch.step()
 
 
-def group(waiting: deque[Row], room: int, alone: bool) -> list[Row]:
-    """Take the next rows that are read together: as many as there is room for, unless padding would be most of it.
+class _Queue:
+    """Texts that wait for room, taken from their source no sooner than that."""
 
-    alone  whether each enters by itself, because another number of rows would have to be compiled
+    def __init__(self, source: Iterable[Text], speculate: bool) -> None:
+        self.waiting: deque[Text] = deque()
+        self._source = iter(source)
+        self._speculate = speculate
+
+    def fill(self, n: int) -> Iterator[Text]:
+        """Let `n` texts wait, where there are so many. Yields those on the way that end without drawing."""
+        while len(self.waiting) < n and (text := next(self._source, None)) is not None:
+            if self._speculate and text.sampling.repetition_penalty != 1.0:
+                raise InputError("speculation and a repetition penalty exclude each other: leave one of them out")
+            if text.finish_reason:
+                yield text
+            else:
+                self.waiting.append(text)
+
+    def fits(self, capacity: int) -> bool:
+        """Whether the next text is there and fits into a context of this capacity."""
+        return bool(self.waiting) and self.waiting[0].capacity <= capacity
+
+
+def group(waiting: deque[Text], room: int, capacity: int, alone: bool) -> list[Text]:
+    """Take the next texts that are read together: as many as there is room for, unless padding would be most of it.
+
+    capacity  what a row can hold; a text that needs more goes on waiting
+    alone     whether each enters by itself, because another number of rows would have to be compiled
     """
-    rows = [waiting.popleft()]
-    longest = total = len(rows[0].window())
-    while waiting and len(rows) < room and not alone:
+    texts = [waiting.popleft()]
+    longest = total = len(texts[0].window())
+    while waiting and len(texts) < room and waiting[0].capacity <= capacity and not alone:
         n = len(waiting[0].window())
-        padded = (len(rows) + 1) * max(longest, n)
+        padded = (len(texts) + 1) * max(longest, n)
         if padded > min(2 * (total + n), READ_TOGETHER):
             break
-        rows.append(waiting.popleft())
+        texts.append(waiting.popleft())
         longest, total = max(longest, n), total + n
-    return rows
+    return texts

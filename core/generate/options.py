@@ -5,14 +5,11 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import Annotated, Literal, TypedDict, get_args
 
-import numpy as np
-
-from arrayformer.core.backend import Backend
 from arrayformer.core.checks import check_number, check_whole, has_lone_surrogate, shown
 from arrayformer.core.errors import InputError
-from arrayformer.core.sampling import Draw, Plan
 
 GREEDY_BELOW = 1e-5
 """A temperature below this takes the likeliest id: dividing by less would only lose digits."""
@@ -21,6 +18,25 @@ MAX_NEW_TOKENS = 10**9
 MAX_STOPS, MAX_STOP_LENGTH = 64, 1024
 
 OnFull = Literal["error", "stop", "slide"]
+
+
+class Options(TypedDict, total=False):
+    """What a caller may say, by name. `Sampling` and `Ending` hold it checked, and say what is not said.
+
+    Numbers may be of any library (NumPy's, Fraction, Decimal); a bool or text is none.
+    """
+
+    max_new_tokens: Annotated[int | None, "Tokens to write at most."]
+    temperature: Annotated[float, "0 always takes the likeliest token."]
+    top_k: Annotated[int | None, "Draw from the K likeliest tokens only."]
+    top_p: Annotated[float | None, "Draw from the likeliest tokens that reach this probability together."]
+    min_p: Annotated[float | None, "Draw from tokens at least this likely, as a part of the likeliest one's."]
+    repetition_penalty: Annotated[float, "Above 1 avoids what was said."]
+    seed: Annotated[int, "The same seed writes the same on every backend."]
+    stop: Annotated[str | Sequence[str], "End before this string. May be given several times."]
+    ignore_eos: Annotated[bool, "Go on after the end of a text."]
+    on_full: Annotated[OnFull, "Where the context ends: refuse at once, stop there, or forget the older half."]
+    logprobs: Annotated[int | None, "Log-probabilities, of so many alternatives too."]
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,7 @@ class Sampling:
     seed                0 to 2**64 - 1; the same seed and text give the same id on every backend
     logprobs            how many alternatives to report with each id; 0 for the id's own log-probability only
 
-    Raises InputError for anything else.
+    The fields are Python's own numbers afterwards. Raises InputError for anything else.
     """
 
     temperature: float = 0.0
@@ -47,17 +63,20 @@ class Sampling:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, 0.0, 1e6)
+        keep = partial(object.__setattr__, self)
+        keep("temperature", check_number("temperature", self.temperature, 0.0, 1e6))
         if self.top_k is not None:
-            check_whole("top_k", self.top_k, 1, 2**63 - 1, "leave it out to keep all ids")
-        if self.top_p is not None and check_number("top_p", self.top_p, 0.0, 1.0) == 0.0:
+            keep("top_k", check_whole("top_k", self.top_k, 1, 2**63 - 1, "leave it out to keep all ids"))
+        if self.top_p is not None:
+            keep("top_p", check_number("top_p", self.top_p, 0.0, 1.0))
+        if self.top_p == 0.0:
             raise InputError("top_p is 0; it has to be above 0 and at most 1 (temperature=0 takes the likeliest id)")
         if self.min_p is not None:
-            check_number("min_p", self.min_p, 0.0, 1.0)
-        check_number("repetition_penalty", self.repetition_penalty, 0.01, 100.0)
-        check_whole("seed", self.seed, 0, 2**64 - 1)
+            keep("min_p", check_number("min_p", self.min_p, 0.0, 1.0))
+        keep("repetition_penalty", check_number("repetition_penalty", self.repetition_penalty, 0.01, 100.0))
+        keep("seed", check_whole("seed", self.seed, 0, 2**64 - 1))
         if self.logprobs is not None:
-            check_whole("logprobs", self.logprobs, 0, 1000)
+            keep("logprobs", check_whole("logprobs", self.logprobs, 0, 1000))
 
     @property
     def greedy(self) -> bool:
@@ -91,14 +110,15 @@ class Ending:
     """
 
     max_new_tokens: int | None = None
-    stop: Sequence[str] = ()
+    stop: str | Sequence[str] = ()
     ignore_eos: bool = False
     on_full: OnFull = "error"
 
     def __post_init__(self) -> None:
+        keep = partial(object.__setattr__, self)
         if self.max_new_tokens is not None:
-            check_whole("max_new_tokens", self.max_new_tokens, 0, MAX_NEW_TOKENS)
-        object.__setattr__(self, "stop", check_stop(self.stop))
+            keep("max_new_tokens", check_whole("max_new_tokens", self.max_new_tokens, 0, MAX_NEW_TOKENS))
+        keep("stop", check_stop(self.stop))
         if self.on_full not in get_args(OnFull):
             raise InputError(f"on_full is {shown(self.on_full)}; it is one of {', '.join(get_args(OnFull))}")
         if self.on_full == "slide" and self.max_new_tokens is None:
@@ -137,40 +157,3 @@ def check_stop(stop: object) -> tuple[str, ...]:
         if has_lone_surrogate(s):
             raise InputError(f"the stop string {shown(s)} has a lone surrogate, which no text holds; give it in UTF-8")
     return tuple(strings)
-
-
-def plan_for(rows: Sequence[Sampling], n_vocab: int) -> Plan:
-    """What a step has to compute so that each of `rows` gets what it asks for."""
-    warm = [s for s in rows if not s.greedy]
-    ranks = [min(s.top_k or n_vocab, n_vocab) for s in warm]
-    nucleus = any(s.top_p is not None and s.top_p < 1.0 for s in warm)
-    reported = [s.logprobs for s in rows if s.logprobs is not None]
-    return Plan(
-        greedy=not warm,
-        k=candidates(max(ranks), n_vocab) if any(k < n_vocab for k in ranks) else 0,
-        nucleus=nucleus,
-        min_p=any(s.min_p for s in warm),
-        penalty=any(s.repetition_penalty != 1.0 for s in rows),
-        logprobs=min(max(reported), n_vocab) if reported else None,
-    )
-
-
-def candidates(k: int, n_vocab: int) -> int:
-    """`k` rounded up to a power of two, so that few programs have to be compiled."""
-    return int(min(1 << (k - 1).bit_length(), n_vocab))
-
-
-def draw_for(rows: Sequence[Sampling], n_vocab: int, backend: Backend) -> Draw:
-    """`rows` on the device; the words, and what was seen, come with each step."""
-
-    def column(values: list[float]) -> np.ndarray:
-        return np.array(values, dtype=np.float32)
-
-    return Draw(
-        word=backend.asarray(np.zeros((len(rows), 1), dtype=np.int32), "int32"),
-        temperature=backend.asarray(column([0.0 if s.greedy else s.temperature for s in rows])),
-        top_k=backend.asarray(np.array([min(s.top_k or n_vocab, n_vocab) for s in rows], dtype=np.int64)),
-        top_p=backend.asarray(column([1.0 if s.top_p is None else s.top_p for s in rows])),
-        min_p=backend.asarray(column([s.log_min_p() for s in rows])),
-        penalty=backend.asarray(column([s.repetition_penalty for s in rows])),
-    )

@@ -1,7 +1,6 @@
 """One text that is being written: its ids, what of them was read, and why it ended."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from arrayformer.core.errors import NumericError
 from arrayformer.core.generate.options import Ending, Sampling
@@ -9,30 +8,18 @@ from arrayformer.core.generate.stops import TextGate, TextStream
 from arrayformer.core.sampling import Picked
 
 
-class Token(NamedTuple):
-    """An id that was drawn.
-
-    id       the id
-    text     what may be shown now: whole characters, and nothing that a stop string may begin with
-    logprob  natural logarithm of its probability under the model alone (None unless asked for)
-    top      the likeliest ids with their log-probabilities
-    """
-
-    id: int
-    text: str
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()
-
-
-class Row:
+class Text:
     """A prompt and what follows it.
 
-    ids            the prompt, then what was drawn
+    ids            the prompt, then what was drawn, without the end-of-text id
     n_prompt       how many of them are the prompt
     sampling       how ids are drawn
+    pieces         the new text as far as it may be shown: whole characters, and nothing that a stop string may begin
+                   with. Together they are the text once it has ended
+    logprobs       natural logarithm of the probability of each new id under the model alone, where asked for
+    top_logprobs   for each new id, the likeliest ids with theirs, where asked for
     finish_reason  "length" (as many ids as asked for), "context" (the context is full), "eos", "stop", or None
                    while there is more to come
-    tail           text that was held back until the end was known
     drafted        how many ids were guessed ahead, and `accepted` how many of those were right
     """
 
@@ -44,13 +31,15 @@ class Row:
         self.ids = list(prompt)
         self.n_prompt = len(prompt)
         self.sampling = sampling
-        self.limit = ending.limit(len(prompt), n_ctx)
         self.n_ctx = n_ctx
-        self.eos = frozenset() if ending.ignore_eos else eos
-        self.gate = TextGate(stream, ending.stop)
-        self.why_limited = "length" if self.limit == ending.max_new_tokens else "context"
-        self.finish_reason: str | None = None if self.limit else self.why_limited
-        self.tail = ""
+        self._limit = ending.limit(len(prompt), n_ctx)
+        self._why_limited = "length" if self._limit == ending.max_new_tokens else "context"
+        self._eos = frozenset() if ending.ignore_eos else eos
+        self._gate = TextGate(stream, ending.stop)
+        self.pieces: list[str] = []
+        self.logprobs: list[float] = []
+        self.top_logprobs: list[tuple[tuple[int, float], ...]] = []
+        self.finish_reason: str | None = None if self._limit else self._why_limited
         self.drafted = self.accepted = 0
 
     @property
@@ -61,7 +50,7 @@ class Row:
     @property
     def left(self) -> int:
         """How many ids may still be drawn."""
-        return self.limit - (len(self.ids) - self.n_prompt)
+        return self._limit - (len(self.ids) - self.n_prompt)
 
     @property
     def capacity(self) -> int:
@@ -76,8 +65,8 @@ class Row:
         """The random words for the next `n` ids."""
         return [self.sampling.word(len(self.ids) + i) for i in range(n)]
 
-    def take(self, picked: Picked, row: int, place: int) -> Token | None:
-        """Append the id that `row` drew at `place`. None for the end of text, which is no part of it.
+    def take(self, picked: Picked, row: int, place: int) -> int:
+        """Append the id that `row` drew at `place`, and return it. An end-of-text id is not appended: it ends the text.
 
         Raises NumericError where the logits were not finite.
         """
@@ -87,28 +76,35 @@ class Row:
                 f"the logits after {len(self.ids)} ids are not finite: the weights hold NaN or infinity, "
                 "or the dtype is too narrow for them (try --dtype float32)"
             )
-        if id in self.eos:
+        if id in self._eos:
             self.end("eos")
-            return None
+            return id
         self.ids.append(id)
-        text = self.gate.push(id)
-        if self.gate.found:
+        self._report(picked, row, place)
+        self._show(self._gate.push(id))
+        if self._gate.found:
             self.end("stop")
         elif self.left == 0:
-            self.end(self.why_limited)
-        return Token(id, text, *self.reported(picked, row, place))
+            self.end(self._why_limited)
+        return id
 
     def end(self, why: str) -> None:
         """Nothing more comes. A stop string in the last held text still counts."""
-        self.tail = self.gate.flush()
-        self.finish_reason = "stop" if self.gate.found else why
+        self._show(self._gate.flush())
+        self.finish_reason = "stop" if self._gate.found else why
 
-    def reported(self, picked: Picked, row: int, place: int) -> tuple[float | None, tuple[tuple[int, float], ...]]:
-        """The log-probabilities this row asked for."""
-        if self.sampling.logprobs is None or picked.logprob is None:
-            return None, ()
+    def _show(self, piece: str) -> None:
+        if piece:
+            self.pieces.append(piece)
+
+    def _report(self, picked: Picked, row: int, place: int) -> None:
+        """Keep the log-probabilities this text asked for."""
+        n = self.sampling.logprobs
+        if n is None or picked.logprob is None:
+            return
         top: list[tuple[int, float]] = []
-        if self.sampling.logprobs and picked.top_ids is not None and picked.top_logprobs is not None:
+        if n and picked.top_ids is not None and picked.top_logprobs is not None:
             ids, values = picked.top_ids[row, place], picked.top_logprobs[row, place]
-            top = [(int(ids[i]), float(values[i])) for i in range(min(self.sampling.logprobs, ids.shape[0]))]
-        return float(picked.logprob[row, place]), tuple(top)
+            top = [(int(ids[i]), float(values[i])) for i in range(min(n, ids.shape[0]))]
+        self.logprobs.append(float(picked.logprob[row, place]))
+        self.top_logprobs.append(tuple(top))

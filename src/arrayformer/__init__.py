@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from arrayformer.api import Generation, Model, load
+    from arrayformer.api import Model, load
     from arrayformer.core.checkpoint import load_encoder_hparams_and_params, save_checkpoint
     from arrayformer.core.decoder import ffn, gpt2, mha, transformer_block
     from arrayformer.core.errors import ArrayformerError
+    from arrayformer.core.generate.options import Options
     from arrayformer.core.ops import attention, gelu, layer_norm, linear, softmax
     from arrayformer.core.plugins.hooks import hookimpl
+    from arrayformer.generation import Generation, Stream
     from arrayformer.tokenizer import Tokenizer
 
     __version__: str
@@ -21,6 +23,8 @@ __all__ = [
     "ArrayformerError",
     "Generation",
     "Model",
+    "Options",
+    "Stream",
     "Tokenizer",
     "__version__",
     "attention",
@@ -39,12 +43,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "arrayformer.api": ("Generation", "Model", "load"),
+    "arrayformer.api": ("Model", "load"),
     "arrayformer.core.plugins.hooks": ("hookimpl",),
     "arrayformer.core.checkpoint": ("load_encoder_hparams_and_params", "save_checkpoint"),
     "arrayformer.core.errors": ("ArrayformerError",),
     "arrayformer.core.decoder": ("ffn", "gpt2", "mha", "transformer_block"),
     "arrayformer.core.ops": ("attention", "gelu", "layer_norm", "linear", "softmax"),
+    "arrayformer.core.generate.options": ("Options",),
+    "arrayformer.generation": ("Generation", "Stream"),
     "arrayformer.tokenizer": ("Tokenizer",),
 }
 

@@ -1,10 +1,11 @@
 """The Python API: load a model, let it write, look at its numbers."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 
@@ -14,11 +15,11 @@ from arrayformer.core.checks import check_context, check_ids
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.files.untrusted import ModelDirectory
-from arrayformer.core.generate.batch import Drawn
-from arrayformer.core.generate.loop import generate
-from arrayformer.core.generate.options import Ending, OnFull, Sampling
-from arrayformer.core.generate.text import Row, Token
+from arrayformer.core.generate.loop import generate as write
+from arrayformer.core.generate.options import Ending, Options, Sampling
+from arrayformer.core.generate.text import Text
 from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.generation import Generation, Stream
 from arrayformer.tokenizer import Tokenizer, UnsupportedTokenizerError, has_tokenizer, load_tokenizer
 
 Prompt = str | Sequence[int]
@@ -28,28 +29,6 @@ DEFAULT_MODEL = "fable"
 
 SCORE_CHUNK = 64
 """How many ids are read at a time for `score`: [64, n_vocab] logits lie on the host, not [n_ctx, n_vocab]."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What followed a prompt.
-
-    text           the new text, cut where a stop string begins
-    ids            the new ids, without the end-of-text id. After a stop string they may reach behind the text
-    finish_reason  "length" (max_new_tokens), "context" (it is full), "eos" (end of text), "stop" (a stop string)
-    prompt_ids     the ids of the prompt
-    logprobs       per id, natural logarithm of its probability under the model alone (None unless asked for)
-    top_logprobs   per id, the likeliest ids with theirs
-    acceptance     part of the ids guessed ahead that were right (None where none were guessed)
-    """
-
-    text: str
-    ids: list[int]
-    finish_reason: str
-    prompt_ids: list[int]
-    logprobs: list[float] | None = None
-    top_logprobs: list[tuple[tuple[int, float], ...]] | None = None
-    acceptance: float | None = None
 
 
 class Model:
@@ -82,81 +61,98 @@ class Model:
         return self.engine.backend
 
     @overload
-    def generate(self, prompt: Prompt, **options: Any) -> Generation: ...
+    def generate(  # type: ignore[overload-overlap]  # a str is a Sequence[str] too: the first one counts
+        self, prompt: Prompt, *, batch_size: int = 16, speculate: bool = False, **options: Unpack[Options]
+    ) -> Generation: ...
     @overload
-    def generate(self, prompt: Sequence[Prompt], **options: Any) -> list[Generation]: ...
     def generate(
-        self, prompt: Prompt | Sequence[Prompt], *, batch_size: int = 16, speculate: bool = False, **options: Any
-    ) -> Generation | list[Generation]:
+        self, prompt: Sequence[Prompt], *, batch_size: int = 16, speculate: bool = False, **options: Unpack[Options]
+    ) -> list[Generation]: ...
+    def generate(
+        self, prompt: Prompt | Sequence[Prompt], *, batch_size: int = 16, speculate: bool = False,
+        **options: Unpack[Options],
+    ) -> Generation | list[Generation]:  # fmt: skip
         """Let the model go on where `prompt` ends. A list of prompts is written in batches and gives a list.
 
         max_new_tokens        ids to draw at most (None: until the context is full)
         temperature           0 takes the likeliest id each time
-        top_k, top_p, min_p   cut the unlikely ids; see `core.options.Sampling`
+        top_k, top_p, min_p   cut the unlikely ids; see `core.generate.options.Sampling`
         repetition_penalty    above 1 makes ids that stand in the text already less likely
         seed                  0 to 2**64 - 1: the same text on every backend, alone or in a batch
         stop                  strings that end the text
         ignore_eos            go on after the end-of-text id
         logprobs              alternatives to report with each id
         on_full               "error", "stop" or "slide", where the context is too short
-        batch_size            rows that are read together
+        batch_size            texts that are read together
         speculate             guess ids ahead from the text itself: faster where it repeats, the same text
 
-        Raises InputError for what the model cannot take, NumericError for logits that are not finite.
+        Raises InputError for what the model cannot take, NumericError for logits that are not finite, BackendError
+        where the backend fails, TypeError for an option of another name.
         """
+        ways = checked_options("generate", options)
         single = is_single(prompt)
         prompts: Any = [prompt] if single else prompt
-        written = dict(self.as_completed(prompts, batch_size=batch_size, speculate=speculate, **options))
+        written = dict(self._completed(prompts, ways, batch_size, speculate))
         return written[0] if single else [written[i] for i in range(len(prompts))]
 
     def as_completed(
-        self, prompts: Sequence[Prompt], *, batch_size: int = 16, speculate: bool = False, **options: Any
+        self, prompts: Iterable[Prompt], *, batch_size: int = 16, speculate: bool = False, **options: Unpack[Options]
     ) -> Iterator[tuple[int, Generation]]:
-        """The number of each prompt in the list, and what followed it, as soon as that text has ended.
+        """The number of each prompt, from 0 on, and what followed it, as soon as that text has ended.
 
-        The options are those of `generate`; they are checked at once.
+        The options are those of `generate`; they are checked at once, and with a list all its prompts too. Prompts of
+        an iterator are taken one by one, each when there is room for it among the `batch_size` texts that are read
+        together: there may be more of them than memory holds.
         """
-        rows = self.rows(prompts, **options)
-        return completed(rows, generate(self.engine, rows, batch_size=batch_size, speculate=speculate))
+        return self._completed(prompts, checked_options("as_completed", options), batch_size, speculate)
 
-    def stream(self, prompt: Prompt, *, speculate: bool = False, **options: Any) -> Iterator[str]:
+    def stream(self, prompt: Prompt, *, speculate: bool = False, **options: Unpack[Options]) -> Stream[str]:
         """The same text as `generate` gives, in pieces as they come: whole characters, and never part of a stop string.
 
         The options are those of `generate`; they are checked at once, before the first piece is asked for.
         """
+        ways = checked_options("stream", options)
         if self.tokenizer is None:
-            raise InputError("this model has no tokenizer, so there is no text to stream; use generate(...).ids")
-        return self._pieces(self.rows([prompt], **options), speculate)
+            raise InputError("this model has no tokenizer, so there is no text to stream; use stream_ids")
+        text = self._text(prompt, *ways)
+        return Stream(text, write(self.engine, [text], speculate=speculate), text.pieces)
 
-    def _pieces(self, rows: list[Row], speculate: bool) -> Iterator[str]:
-        for _row, token in generate(self.engine, rows, speculate=speculate):
-            if token is not None and token.text:
-                yield token.text
-        if rows[0].tail:
-            yield rows[0].tail
+    def stream_ids(self, prompt: Prompt, *, speculate: bool = False, **options: Unpack[Options]) -> Stream[int]:
+        """The same ids as `generate` gives, one by one as they come. The options are those of `generate`."""
+        text = self._text(prompt, *checked_options("stream_ids", options))
+        return Stream(text, write(self.engine, [text], speculate=speculate), text.ids, text.n_prompt)
 
-    def rows(
-        self, prompts: Sequence[Prompt], *, max_new_tokens: int | None = None, temperature: float = 0.0,
-        top_k: int | None = None, top_p: float | None = None, min_p: float | None = None,
-        repetition_penalty: float = 1.0, seed: int = 0, stop: str | Sequence[str] = (), ignore_eos: bool = False,
-        logprobs: int | None = None, on_full: OnFull = "error",
-    ) -> list[Row]:  # fmt: skip
-        """Each prompt as a row for `core.generate.generate`, checked. Raises InputError."""
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed, logprobs)
-        ending = Ending(max_new_tokens, stop, ignore_eos, on_full)
+    def _completed(
+        self, prompts: Iterable[Prompt], ways: tuple[Sampling, Ending], batch_size: int, speculate: bool
+    ) -> Iterator[tuple[int, Generation]]:
+        if isinstance(prompts, str | bytes):
+            raise InputError("one prompt was passed in the place of several: pass a list of prompts")
+        numbers: dict[Text, int] = {}
+        texts: Iterable[Text] = self._texts(prompts, ways, numbers)
+        if isinstance(prompts, Sequence):
+            texts = list(texts)
+        return finished(write(self.engine, texts, batch_size=batch_size, speculate=speculate), numbers)
+
+    def _texts(
+        self, prompts: Iterable[Prompt], ways: tuple[Sampling, Ending], numbers: dict[Text, int]
+    ) -> Iterator[Text]:
+        """Each prompt as a text to go on with; `numbers` learns which prompt it is."""
+        of = f" of {len(prompts)}" if isinstance(prompts, Sequence) else ""
+        for number, prompt in enumerate(prompts):
+            try:
+                text = self._text(prompt, *ways)
+            except InputError as error:
+                which = "" if of == " of 1" else f"prompt {number + 1}{of}: "
+                raise InputError(f"{which}{error}") from None
+            numbers[text] = number
+            yield text
+
+    def _text(self, prompt: Prompt, sampling: Sampling, ending: Ending) -> Text:
+        """A prompt as a text to go on with, checked. Raises InputError."""
         if ending.stop and self.tokenizer is None:
             raise InputError("this model has no tokenizer, so no stop string can be looked for")
-        rows = []
-        for number, prompt in enumerate(prompts, 1):
-            stream = None if self.tokenizer is None else self.tokenizer.stream(self.config.n_vocab)
-            try:
-                rows.append(
-                    Row(self.ids(prompt), sampling, ending, self.config.n_ctx, eos=self.eos_ids(), stream=stream)
-                )
-            except InputError as error:
-                which = f"prompt {number} of {len(prompts)}: " if len(prompts) > 1 else ""
-                raise InputError(f"{which}{error}") from None
-        return rows
+        stream = None if self.tokenizer is None else self.tokenizer.stream(self.config.n_vocab)
+        return Text(self.ids(prompt), sampling, ending, self.config.n_ctx, eos=self.eos_ids(), stream=stream)
 
     def ids(self, prompt: Prompt) -> list[int]:
         """The ids of a text, or these ids, checked. Raises InputError for neither, and for an empty prompt."""
@@ -206,32 +202,21 @@ def is_single(prompt: object) -> bool:
     return not isinstance(prompt[0], str | list | tuple | np.ndarray)
 
 
-def completed(rows: Sequence[Row], drawn: Iterator[Drawn]) -> Iterator[tuple[int, Generation]]:
-    """The number of each row, and what it holds, as soon as it has ended."""
-    tokens: dict[Row, list[Token]] = {row: [] for row in rows}
-    number = {row: i for i, row in enumerate(rows)}
-    for row in [row for row in rows if row.finish_reason]:  # nothing was asked of them
-        yield number.pop(row), finished(row, [])
-    for row, token in drawn:
-        if token is not None:
-            tokens[row].append(token)
-        # Rows of one batch may have ended before their last ids come out here.
-        if row in number and row.finish_reason and len(tokens[row]) == len(row.new_ids):
-            yield number.pop(row), finished(row, tokens.pop(row))
+def checked_options(method: str, options: Options) -> tuple[Sampling, Ending]:
+    """The options of a method of `Model`, checked. Raises TypeError for another name, InputError for a bad value."""
+    for name in options.keys() - Options.__annotations__.keys():
+        meant = "".join(f". Did you mean {near!r}?" for near in get_close_matches(name, Options.__annotations__, 1))
+        raise TypeError(f"Model.{method}() got an unexpected keyword argument {name!r}{meant}")
+    said: dict[str, Any] = dict(options)
+    sampling = {field.name: said.pop(field.name) for field in fields(Sampling) if field.name in said}
+    return Sampling(**sampling), Ending(**said)
 
 
-def finished(row: Row, tokens: list[Token]) -> Generation:
-    """What a row that has ended holds."""
-    asked = row.sampling.logprobs is not None
-    return Generation(
-        text="".join(token.text for token in tokens) + row.tail,
-        ids=row.new_ids,
-        finish_reason=row.finish_reason or "",
-        prompt_ids=row.ids[: row.n_prompt],
-        logprobs=[token.logprob for token in tokens if token.logprob is not None] if asked else None,
-        top_logprobs=[token.top for token in tokens] if asked else None,
-        acceptance=row.accepted / row.drafted if row.drafted else None,
-    )
+def finished(written: Iterator[Text], numbers: dict[Text, int]) -> Iterator[tuple[int, Generation]]:
+    """The number of each text, and what it holds, as soon as it has ended."""
+    for text in written:
+        if text.finish_reason:
+            yield numbers.pop(text), Generation.of(text)
 
 
 def log_probability(logits: np.ndarray, ids: Sequence[int]) -> np.ndarray:

@@ -75,11 +75,14 @@ class Worker:
     def _run(self, prompts: int, n_prompt: int, n_new: int) -> list[float]:
         """Let the model write; seconds after the start at which each round of ids was there."""
         from arrayformer.core.generate.loop import generate
+        from arrayformer.core.generate.options import Ending, Sampling
+        from arrayformer.core.generate.text import Text
 
-        texts = [random_ids(n_prompt, self.model.config.n_vocab, seed) for seed in range(prompts)]
-        rows = self.model.rows(texts, max_new_tokens=n_new, ignore_eos=True)
+        config, ending = self.model.config, Ending(max_new_tokens=n_new, ignore_eos=True)
+        ids = [random_ids(n_prompt, config.n_vocab, seed) for seed in range(prompts)]
+        texts = [Text(prompt, Sampling(), ending, config.n_ctx) for prompt in ids]
         start = time.perf_counter()
-        times = [time.perf_counter() for _ in generate(self.model.engine, rows, batch_size=prompts)]
+        times = [time.perf_counter() for _ in generate(self.model.engine, texts, batch_size=prompts)]
         return [t - start for t in times[prompts - 1 :: prompts]]
 
 

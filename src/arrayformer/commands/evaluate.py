@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from arrayformer.commands.model_options import load_model, model_options
+from arrayformer.commands.options import ModelOptions, model_options
 
 if TYPE_CHECKING:
     from arrayformer.evaluate.protocols import Protocol
     from arrayformer.evaluate.result import Result
+    from arrayformer.evaluate.run import Options
 
 
 @click.command(short_help="Measure how well a model predicts a text.")
@@ -25,46 +26,48 @@ if TYPE_CHECKING:
 @click.option("--within", type=float, default=0.01, show_default=True, help="How far from --expect it may be.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--list", "list_all", is_flag=True, help="List the protocols and what is known of them.")
-def command(name: str, list_all: bool, as_json: bool, expect: float | None, within: float, **said: Any) -> None:
+def command(
+    name: str, data: Path | None, where: ModelOptions, stride: int | None, batch_size: int, limit: int | None,
+    state: Path | None, expect: float | None, within: float, as_json: bool, list_all: bool,
+) -> None:  # fmt: skip
     """Measure how well a model predicts a text.
 
     \b
     arrayformer evaluate --data story.txt
     arrayformer evaluate -m openai-community/gpt2 --protocol wikitext2-raw
     """
-    from arrayformer.commands.writing import out
+    from arrayformer.commands.output import alone_on_stdout, out
     from arrayformer.evaluate.protocols import find_protocol
     from arrayformer.evaluate.report import list_protocols, render
+    from arrayformer.evaluate.run import Options
 
     if list_all:
         out(list_protocols(as_json) + "\n")
         return
     protocol = find_protocol(name)
-    result = measure(protocol, said)
+    with alone_on_stdout():
+        result = measure(protocol, data, where, Options(batch_size, stride, limit, state))
     out((json.dumps(result.as_dict(protocol)) if as_json else render(result, protocol)) + "\n")
     if expect is not None:
         check_expected(result, protocol, expect, within)
 
 
-def measure(protocol: "Protocol", said: dict[str, Any]) -> "Result":
+def measure(protocol: "Protocol", data: Path | None, where: ModelOptions, options: "Options") -> "Result":
     """Read the data, which is the likeliest to be missing, then load the model and run."""
     from arrayformer.core.errors import InputError
     from arrayformer.evaluate.progress import progress_bar
-    from arrayformer.evaluate.run import Options, evaluate
+    from arrayformer.evaluate.run import evaluate
     from arrayformer.evaluate.source import read
     from arrayformer.whole_file import check_writable
 
-    if said["state"] is not None:
-        check_writable(said["state"])
-    text = read(protocol.source, said["data"], offline=said["offline"])
-    model = load_model(said)
+    if options.state is not None:
+        check_writable(options.state)
+    text = read(protocol.source, data, offline=where.offline)
+    model = where.load()
     if model.tokenizer is None:
         raise InputError("this model has no tokenizer, so no text can be measured; it needs vocab.json and merges.txt")
-    options = Options(said["batch_size"], said["stride"], said["limit"], said["state"])
     with progress_bar(protocol) as progress:
-        return evaluate(
-            model.engine, model.tokenizer, protocol, text, options, model=said["model"] or "fable", progress=progress
-        )
+        return evaluate(model.engine, model.tokenizer, protocol, text, options, model=where.name, progress=progress)
 
 
 def check_expected(result: "Result", protocol: "Protocol", expect: float, within: float) -> None:

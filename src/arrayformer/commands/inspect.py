@@ -1,17 +1,19 @@
 """`arrayformer inspect`: what a model does with a text, as a page, as data or on the terminal."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from arrayformer.commands.generate import read_text
-from arrayformer.commands.model_options import load_model, model_options
+from arrayformer.commands.options import ModelOptions, model_options
+from arrayformer.commands.prompts import read_text
 
 if TYPE_CHECKING:
     from arrayformer.api import Model
     from arrayformer.inspection.compare import Comparison
+    from arrayformer.inspection.gather import Inspection
 
 
 @click.command(short_help="Look into a forward pass.")
@@ -23,25 +25,27 @@ if TYPE_CHECKING:
 @click.option("--top-k", type=int, default=10, show_default=True, help="How many next tokens are shown for each token.")
 @click.option("--compare-backend", metavar="BACKEND", help="Show where this backend computes something else.")
 def command(
-    text: tuple[str, ...], prompt: str | None, html: Path | None, as_json: bool, top_k: int,
-    compare_backend: str | None, **said: Any,
+    text: tuple[str, ...], prompt: str | None, where: ModelOptions, html: Path | None, as_json: bool, top_k: int,
+    compare_backend: str | None,
 ) -> None:  # fmt: skip
     """Show what a model expects after each token of TEXT, where it looks, and how layer after layer makes up its mind.
 
     \b
     arrayformer inspect "Once upon a time" --html page.html
     """
+    from arrayformer.commands.output import alone_on_stdout
     from arrayformer.inspection.gather import check_text, inspect
     from arrayformer.whole_file import check_writable
 
     if html is not None:
         check_writable(html)
     words = wanted(text, prompt)
-    model = load_model(said)
-    ids = check_text(model.engine, encoded(model, words))
-    found = inspect(model.engine, ids, top_k)
-    comparison = compare_with(model, ids, compare_backend, said) if compare_backend else None
-    show(found, model, said["model"] or "fable", comparison, html, as_json)
+    with alone_on_stdout():
+        model = where.load()
+        ids = check_text(model.engine, encoded(model, words))
+        found = inspect(model.engine, ids, top_k)
+        comparison = compare_with(model, ids, where, compare_backend) if compare_backend else None
+    show(found, model, where.name, comparison, html, as_json)
 
 
 def wanted(text: tuple[str, ...], prompt: str | None) -> str:
@@ -66,16 +70,19 @@ def encoded(model: "Model", text: str) -> list[int]:
     return model.tokenizer.encode(text)
 
 
-def compare_with(model: "Model", ids: list[int], backend: str, said: dict[str, Any]) -> "Comparison":
+def compare_with(model: "Model", ids: list[int], where: ModelOptions, backend: str) -> "Comparison":
     """The same model on another backend, beside this one."""
     from arrayformer.inspection.compare import compare
 
-    other = load_model({**said, "backend": backend, "device": None, "dtype": None, "mesh": None})
+    other = replace(where, backend=backend, device=None, dtype=None, mesh=None).load()
     return compare(model.engine, other.engine, ids)
 
 
-def show(found: Any, model: "Model", name: str, comparison: Any, html: Path | None, as_json: bool) -> None:
+def show(
+    found: "Inspection", model: "Model", name: str, comparison: "Comparison | None", html: Path | None, as_json: bool
+) -> None:
     """Write the page, print JSON, or else the terminal's view."""
+    from arrayformer.commands.output import out
     from arrayformer.inspection import content
 
     if html is not None:
@@ -86,8 +93,8 @@ def show(found: Any, model: "Model", name: str, comparison: Any, html: Path | No
         write_whole(html, render_page(page))
         click.echo(f"{html}: {html.stat().st_size / 1e6:.1f} MB; open it in a browser", err=True)
     if as_json:
-        click.echo(json.dumps(content.as_json(found, model.tokenizer, name, comparison)))
+        out(json.dumps(content.as_json(found, model.tokenizer, name, comparison)) + "\n")
     elif html is None:
-        from arrayformer.inspection.terminal import print_inspection
+        from arrayformer.inspection.terminal import rendered
 
-        print_inspection(found, model.tokenizer, name, comparison)
+        out(rendered(found, model.tokenizer, name, comparison))

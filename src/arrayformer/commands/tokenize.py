@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arrayformer.commands.generate import parse_ids, read_text
+from arrayformer.commands.prompts import parse_ids, read_text
 
 if TYPE_CHECKING:
     from arrayformer.tokenizer import Tokenizer
@@ -26,7 +26,7 @@ def command(
     decode: bool, explain: bool, special: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Print the ids of TEXT; '-' reads standard input, as it is. Works without a network."""
-    from arrayformer.commands.writing import out
+    from arrayformer.commands.output import out
 
     tokenizer = find(model, models_dir, revision, offline)
     whole = read_text("-") if text == ("-",) else " ".join(text)

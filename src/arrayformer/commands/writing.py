@@ -3,80 +3,107 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
 
-from arrayformer.api import Generation, Model, Prompt, completed
-from arrayformer.commands.model_options import load_model
-from arrayformer.core.generate.loop import generate
-from arrayformer.core.generate.text import Row, Token
+from arrayformer.api import Model, Prompt
+from arrayformer.commands.output import on_terminal, out
+from arrayformer.core.generate.options import Options
+from arrayformer.generation import Generation, Stream
 
-OPTIONS = (
-    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "stop", "ignore_eos", "logprobs",
-)  # fmt: skip
+Completed = Iterator[tuple[int, Generation]]
 
 
-def write(prompts: Sequence[Prompt], said: dict[str, Any]) -> None:
-    """Load the model, write on after each prompt, print."""
-    model = load_model(said)
-    rows = model.rows(
-        prompts, max_new_tokens=said["max_tokens"], on_full=said["on_full"] or "error",
-        **{name: said[name] for name in OPTIONS},
-    )  # fmt: skip
-    drawn = generate(model.engine, rows, batch_size=said["batch_size"], speculate=said["speculate"])
-    start = time.perf_counter()
-    if said["as_json"]:
-        write_json(completed(rows, drawn), len(rows))
-    elif said["batch_file"] is not None:
-        write_batch(model, prompts, completed(rows, drawn), said["echo"])
-    else:
-        write_text(model, prompts[0], rows[0], drawn, said["echo"])
-    note(rows, time.perf_counter() - start)
+class Note:
+    """How much was written and how fast: said on stderr at the end, on a terminal."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._n = 0
+        self._acceptance: float | None = None
+        self._reason = ""
+
+    def add(self, written: Generation) -> None:
+        """Count one text."""
+        self._n += len(written.ids)
+        self._reason, self._acceptance = written.finish_reason, written.acceptance
+
+    def say(self) -> None:
+        """Print it."""
+        if not sys.stderr.isatty():
+            return
+        rate = self._n / max(time.perf_counter() - self._start, 1e-9)
+        guessed = "" if self._acceptance is None else f", {self._acceptance:.0%} of the guesses right"
+        print(f"[{self._n} tokens, {rate:.0f} tokens/s{guessed}, {self._reason}]", file=sys.stderr)
 
 
-def out(text: str) -> None:
-    """Print now. A character that the terminal's encoding lacks becomes "?"."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
-    sys.stdout.flush()
-
-
-def write_text(model: Model, prompt: Prompt, row: Row, drawn: Iterator[tuple[Row, Token | None]], echo: bool) -> None:
+def write_one(model: Model, prompt: Prompt, how: Options, speculate: bool, echo: bool) -> None:
     """One text, piece by piece. After Ctrl-C what was held back goes out too."""
+    note = Note()
+    stream: Stream[str] | Stream[int]
+    if model.tokenizer is None:
+        stream = model.stream_ids(prompt, speculate=speculate, **how)
+    else:
+        stream = model.stream(prompt, speculate=speculate, **how)
     if echo:
         out(shown(model, prompt))
     try:
-        for _row, token in drawn:
-            if token is not None:
-                out(token.text if model.tokenizer else f"{token.id} ")
+        print_pieces(stream)
     except KeyboardInterrupt:
-        out(row.gate.flush() + "\n")
+        stream.interrupt()
+        print_pieces(stream)
+        out("\n")
         raise
-    out(row.tail + "\n")
+    out("\n")
+    note.add(stream.generation)
+    note.say()
 
 
-def write_batch(model: Model, prompts: Sequence[Prompt], written: Iterator[tuple[int, Generation]], echo: bool) -> None:
-    """Each text under a line with its number, in the order of the prompts, as soon as those before it are out."""
-    for i, text in in_order(written, len(prompts)):
-        new = text.text if model.tokenizer else " ".join(map(str, text.ids))
-        out(f"==> {i + 1} <==\n{shown(model, prompts[i]) if echo else ''}{new}\n")
+def print_pieces(stream: Stream[str] | Stream[int]) -> None:
+    """Text as it comes; ids with a space after each."""
+    for piece in stream:
+        out(piece if isinstance(piece, str) else f"{piece} ")
 
 
-def write_json(written: Iterator[tuple[int, Generation]], total: int) -> None:
-    """Each text as one line of JSON, in the order of the prompts."""
-    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    for i, text in in_order(written, total):
-        fields = {"index": i, **asdict(text)}
-        out(json.dumps({k: v for k, v in fields.items() if v is not None}, ensure_ascii=plain) + "\n")
+def write_many(
+    model: Model, prompts: Iterable[Prompt], how: Options, batch_size: int, speculate: bool, *,
+    echo: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Each text in the order of the prompts, as soon as those before it are out."""
+    note = Note()
+    asked: deque[Prompt] = deque()
+    written = model.as_completed(_remembered(prompts, asked), batch_size=batch_size, speculate=speculate, **how)
+    print_one = _json_line if as_json else _under_its_number
+    for number, generation in in_order(progress(written)):
+        prompt = asked.popleft()
+        print_one(model, number, shown(model, prompt) if echo else "", generation)
+        note.add(generation)
+    note.say()
 
 
-def in_order(written: Iterator[tuple[int, Generation]], total: int) -> Iterator[tuple[int, Generation]]:
+def _remembered(prompts: Iterable[Prompt], asked: deque[Prompt]) -> Iterator[Prompt]:
+    for prompt in prompts:
+        asked.append(prompt)
+        yield prompt
+
+
+def _under_its_number(model: Model, number: int, prompt: str, written: Generation) -> None:
+    text = written.text if model.tokenizer else " ".join(map(str, written.ids))
+    out(f"==> {number + 1} <==\n{prompt}{text}\n")
+
+
+def _json_line(_model: Model, number: int, _prompt: str, written: Generation) -> None:
+    plain = (getattr(sys.__stdout__, "encoding", None) or "").lower().replace("-", "") != "utf8"
+    fields = {"index": number, **asdict(written)}
+    out(json.dumps({k: v for k, v in fields.items() if v is not None}, ensure_ascii=plain) + "\n")
+
+
+def in_order(written: Completed) -> Completed:
     """The same in the order of the numbers."""
     early: dict[int, Generation] = {}
     due = 0
-    for done, (number, text) in enumerate(written, 1):
-        progress(done, total)
+    for number, text in written:
         early[number] = text
         while due in early:
             yield due, early.pop(due)
@@ -90,18 +117,13 @@ def shown(model: Model, prompt: Prompt) -> str:
     return model.tokenizer.decode(prompt) if model.tokenizer else " ".join(map(str, prompt)) + " "
 
 
-def progress(done: int, total: int) -> None:
-    """How many prompts are done, on a terminal, where the texts themselves go elsewhere."""
-    if total > 1 and sys.stderr.isatty() and not sys.stdout.isatty():
-        sys.stderr.write(f"\r{done}/{total} prompts{chr(10) if done == total else ''}")
-        sys.stderr.flush()
-
-
-def note(rows: Sequence[Row], seconds: float) -> None:
-    """How much was written and how fast, on a terminal."""
-    if not sys.stderr.isatty():
-        return
-    n = sum(len(row.new_ids) for row in rows)
-    drafted, accepted = (sum(getattr(row, name) for row in rows) for name in ("drafted", "accepted"))
-    guessed = f", {accepted} of {drafted} guesses right" if drafted else ""
-    print(f"[{n} tokens, {n / max(seconds, 1e-9):.0f} tokens/s{guessed}, {rows[-1].finish_reason}]", file=sys.stderr)
+def progress(written: Completed) -> Completed:
+    """The same, and how many are done on a terminal, where the texts themselves go elsewhere."""
+    watched = sys.stderr.isatty() and not on_terminal()
+    done = 0
+    for done, item in enumerate(written, 1):
+        if watched:
+            print(f"\r{done} prompts", end="", file=sys.stderr, flush=True)
+        yield item
+    if watched and done:
+        print(file=sys.stderr)

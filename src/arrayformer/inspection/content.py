@@ -1,6 +1,7 @@
 """An inspection as data: whole for `--json`, small for the page."""
 
 import base64
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -64,12 +65,12 @@ def as_json(
         "schema": "arrayformer-inspection/1",
         "model": model, "backend": found.backend, "device": found.device, "dtype": found.dtype,
         "tokens": [{"id": id, "text": token_text(tokenizer, id)} for id in found.ids],
-        "perplexity": found.perplexity, **arrays, "comparison": comparison and asdict(comparison),
+        "perplexity": finite(found.perplexity), **arrays, "comparison": comparison and finite(asdict(comparison)),
     }  # fmt: skip
 
 
 def numbers(x: np.ndarray | None, digits: int = 7) -> Any:
-    """Nested lists of ints, or of floats with so many significant digits; NaN becomes None."""
+    """Nested lists of ints, or of floats with so many significant digits; what is not finite becomes None."""
     if x is None or np.issubdtype(x.dtype, np.integer):
         return None if x is None else x.tolist()
     return significant(x.tolist(), digits)
@@ -79,7 +80,16 @@ def significant(x: Any, digits: int) -> Any:
     """Floats in nested lists, rounded to significant digits."""
     if isinstance(x, list):
         return [significant(item, digits) for item in x]
-    return None if x != x else float(f"{x:.{digits}g}")
+    return float(f"{x:.{digits}g}") if math.isfinite(x) else None
+
+
+def finite(x: Any) -> Any:
+    """`x` with None in the place of each float in it for which JSON has no word."""
+    if isinstance(x, dict):
+        return {name: finite(value) for name, value in x.items()}
+    if isinstance(x, list):
+        return [finite(item) for item in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
 def for_page(
@@ -98,8 +108,8 @@ def for_page(
         "lensTrue": numbers(found.lens_true, 3),
         "nLayer": len(found.attn_out), "nHead": n_head, "heads": heads, "attention": packed,
         "residual": numbers(found.residual, 4), "attnOut": numbers(found.attn_out, 4),
-        "mlpOut": numbers(found.mlp_out, 4), "perplexity": found.perplexity,
-        "comparison": comparison and asdict(comparison),
+        "mlpOut": numbers(found.mlp_out, 4), "perplexity": finite(found.perplexity),
+        "comparison": comparison and finite(asdict(comparison)),
     }  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """One forward pass, watched through the graph's taps."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,8 +55,9 @@ class Inspection:
 
     @property
     def perplexity(self) -> float:
-        """exp of the mean loss of all ids but the first."""
-        return math.exp(float(np.mean(self.loss[1:])))
+        """exp of the mean loss of all ids but the first; infinity above what a float holds."""
+        with np.errstate(over="ignore"):
+            return float(np.exp(np.mean(self.loss[1:])))
 
 
 class Recorder:

@@ -79,15 +79,17 @@ def comparison_lines(found: Inspection, other: Comparison) -> Text:
     )
 
 
-def print_inspection(
+def rendered(
     found: Inspection, tokenizer: Tokenizer | None, model: str, comparison: Comparison | None = None,
     console: Console | None = None,
-) -> None:  # fmt: skip
-    """Print the text, the tokens and the layers to standard output."""
+) -> str:  # fmt: skip
+    """The text, the tokens and the layers as standard output should show them: with colours on a terminal."""
     console = console or Console(highlight=False)
     facts = f"{model} on {found.backend} ({found.device}, {found.dtype}): {len(found.ids)} tokens, "
     parts: list[Any] = [Text(facts + f"perplexity {found.perplexity:.1f}"), Text(), coloured(found, tokenizer), Text()]
     parts += [token_table(found, tokenizer), Text(), lens_table(found, tokenizer)]
     if comparison is not None:
         parts += [Text(), comparison_lines(found, comparison)]
-    console.print(Group(*parts))
+    with console.capture() as captured:
+        console.print(Group(*parts))
+    return captured.get()

@@ -8,7 +8,9 @@ import pytest
 
 from arrayformer.core.errors import InputError, NumericError
 from arrayformer.core.generate import loop
-from arrayformer.core.generate.options import Sampling, draw_for, plan_for
+from arrayformer.core.generate.drawing import draw_for, plan_for
+from arrayformer.core.generate.options import Ending, Sampling
+from arrayformer.core.generate.text import Text
 from arrayformer.core.sampling import mark
 
 PROMPTS = ["Hello", "a", "The quick brown fox", "xyxyxyxyxy", "né"]
@@ -22,6 +24,12 @@ WAYS: list[dict[str, Any]] = [
     {"temperature": 0.7, "repetition_penalty": 0.8, "seed": 5},
     {"temperature": 0.7, "max_new_tokens": 50, "on_full": "slide"},
 ]
+
+
+def begun(model, prompts, **options):
+    """Each prompt as a text to go on with, its end left out of account."""
+    ending = Ending(ignore_eos=True, **options)
+    return [Text(model.ids(prompt), Sampling(), ending, model.config.n_ctx) for prompt in prompts]
 
 
 @pytest.mark.parametrize("options", WAYS, ids=str)
@@ -63,9 +71,9 @@ def test_right_guesses_save_steps_and_are_reported(writes):
 
 def test_each_row_of_a_batch_has_its_own_length(model):
     rows = [
-        *model.rows(["Hello"], max_new_tokens=3, ignore_eos=True),
-        *model.rows(["a"], max_new_tokens=0),
-        *model.rows(["b", "c"], max_new_tokens=9, ignore_eos=True),
+        *begun(model, ["Hello"], max_new_tokens=3),
+        *begun(model, ["a"], max_new_tokens=0),
+        *begun(model, ["b", "c"], max_new_tokens=9),
     ]
 
     list(loop.generate(model.engine, rows, batch_size=2))
@@ -76,7 +84,7 @@ def test_each_row_of_a_batch_has_its_own_length(model):
 
 def test_nothing_is_guessed_unless_asked_for(writes):
     model = writes(list(b"abcdabcdabcd"))
-    [plain], [guessed] = (model.rows([[97]], max_new_tokens=12) for _ in range(2))
+    [plain], [guessed] = (begun(model, [[97]], max_new_tokens=12) for _ in range(2))
     steps = []
     draw = model.engine.step
     list(loop.generate(model.engine, [plain]))
@@ -120,7 +128,7 @@ def test_a_compiler_meets_two_widths_of_guesses_only(writes, monkeypatch):
 
 
 def test_half_the_rows_are_given_up_once_half_of_them_have_ended(model, monkeypatch):
-    rows = [model.rows(["a"], max_new_tokens=n, ignore_eos=True)[0] for n in (2, 3, 6, 9)]
+    rows = [begun(model, ["a"], max_new_tokens=n)[0] for n in (2, 3, 6, 9)]
     heights = watch(model, monkeypatch, lambda ids, places: ids.shape[0])
     list(loop.generate(model.engine, rows))
 
@@ -134,13 +142,13 @@ def test_as_many_rows_as_are_allowed_may_be_read_together(model):
 
 
 def test_what_was_not_asked_for_is_not_there(model):
-    [drawn] = [token for _, token in loop.generate(model.engine, model.rows(["a"], max_new_tokens=1, ignore_eos=True))]
+    [text] = loop.generate(model.engine, begun(model, ["a"], max_new_tokens=1))
     context = model.engine.context(1, 4)
     plan = plan_for([Sampling()], 257)
 
     picked = context.draw([[1, 2]], np.array([[1]]), draw_for([Sampling()], 257, model.engine.backend), plan)
 
-    assert (drawn.logprob, drawn.top) == (None, ())
+    assert (text.logprobs, text.top_logprobs) == ([], [])
     assert (picked.logprob, picked.top_ids, picked.top_logprobs, picked.seen) == (None, None, None, None)
     only = model.generate("a", max_new_tokens=2, logprobs=0, ignore_eos=True)
     assert only.logprobs == pytest.approx(model.score([*only.prompt_ids, *only.ids])[-2:], abs=1e-4)
@@ -158,11 +166,12 @@ def test_what_was_drawn_is_seen_and_nothing_else(id):
 
 
 def test_rows_enter_as_others_leave(model):
-    rows = model.rows(PROMPTS * 2, max_new_tokens=4, ignore_eos=True)
-    open_at_once = []
+    rows = begun(model, PROMPTS * 2, max_new_tokens=4)
 
-    for _row, _token in loop.generate(model.engine, rows, batch_size=3):
-        open_at_once.append(sum(row.finish_reason is None and len(row.new_ids) > 0 for row in rows))
+    open_at_once = [
+        sum(row.finish_reason is None and len(row.new_ids) > 0 for row in rows)
+        for _ in loop.generate(model.engine, rows, batch_size=3)
+    ]
 
     assert max(open_at_once) == 3
 

@@ -1,6 +1,8 @@
 """Options at their bounds, and what a step has to compute for rows that ask for different things."""
 
 import math
+import subprocess
+import sys
 from hashlib import blake2b
 
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 
 from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.errors import InputError
-from arrayformer.core.generate.options import Ending, Sampling, draw_for, plan_for
+from arrayformer.core.generate.drawing import draw_for, plan_for
+from arrayformer.core.generate.options import Ending, Sampling
 from arrayformer.core.sampling import Plan
 
 
@@ -121,3 +124,14 @@ def test_a_word_is_a_digest_of_seed_and_place(seed, place):
     digest = blake2b(seed.to_bytes(8, "little") + place.to_bytes(8, "little"), digest_size=4).digest()
 
     assert Sampling(seed=seed).word(place) == int(np.frombuffer(digest, "<i4")[0])
+
+
+def test_reading_how_a_model_ends_a_text_needs_no_sampler_and_no_array():
+    code = (
+        "import sys, arrayformer.core.generate.options, arrayformer.core.checkpoint.generation_file;"
+        "print([m for m in ('sampling', 'engine', 'backend', 'decoder') if f'arrayformer.core.{m}' in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

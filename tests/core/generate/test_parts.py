@@ -10,7 +10,7 @@ from arrayformer.core.errors import NumericError
 from arrayformer.core.generate.lookup import Lookup
 from arrayformer.core.generate.loop import group
 from arrayformer.core.generate.options import Ending, Sampling
-from arrayformer.core.generate.text import Row, Token
+from arrayformer.core.generate.text import Text
 from arrayformer.core.sampling import Picked
 
 
@@ -30,11 +30,11 @@ from arrayformer.core.sampling import Picked
         ([2049, 2049], 2, False, 1),
     ],
 )
-def test_rows_are_read_together_unless_padding_would_be_most_of_it(lengths, room, alone, together):
-    rows = deque(SimpleNamespace(window=lambda n=n: [0] * n) for n in lengths)
+def test_texts_are_read_together_unless_padding_would_be_most_of_it(lengths, room, alone, together):
+    rows = deque(SimpleNamespace(window=lambda n=n: [0] * n, capacity=n + 1) for n in lengths)
     order = list(rows)
 
-    assert group(rows, room, alone) == order[:together]
+    assert group(rows, room, 9999, alone) == order[:together]
     assert list(rows) == order[together:]
 
 
@@ -60,6 +60,13 @@ def test_what_stood_after_the_last_ids_before_is_guessed(ids, most, guessed, by_
     assert lookup.guess(ids, most) == guessed
 
 
+def test_a_text_that_needs_a_larger_context_waits():
+    texts = deque(SimpleNamespace(window=lambda: [0], capacity=n) for n in (4, 5, 4))
+
+    assert [text.capacity for text in group(texts, 3, 4, False)] == [4]
+    assert [text.capacity for text in group(texts, 3, 5, False)] == [5, 4]
+
+
 def test_less_is_guessed_after_a_wrong_guess_and_more_after_a_right_one():
     lookup, lengths = Lookup(8), []
 
@@ -71,8 +78,8 @@ def test_less_is_guessed_after_a_wrong_guess_and_more_after_a_right_one():
     assert lengths == [8, 7, 3, 1, 1, 1, 1, 2, 4, 8, 8, 4, 2]
 
 
-def row(n_prompt=3, n_ctx=8, sampling=None, **options):
-    return Row(range(n_prompt), sampling or Sampling(), Ending(**options), n_ctx, eos=frozenset({99}))
+def begun(n_prompt=3, n_ctx=8, sampling=None, **options):
+    return Text(range(n_prompt), sampling or Sampling(), Ending(**options), n_ctx, eos=frozenset({99}))
 
 
 def picked(*ids, **more):
@@ -83,19 +90,18 @@ def picked(*ids, **more):
     ("n_prompt", "n_ctx", "window"), [(5, 6, 5), (6, 6, 6), (7, 6, 3), (8, 7, 3), (2, 1, 1), (3, 2, 1)]
 )
 def test_a_fresh_context_reads_all_or_the_last_half_of_it(n_prompt, n_ctx, window):
-    text = row(n_prompt, n_ctx, max_new_tokens=4, on_full="slide")
+    text = begun(n_prompt, n_ctx, max_new_tokens=4, on_full="slide")
 
     assert text.window() == list(range(n_prompt))[-window:]
     assert text.capacity == min(n_ctx, n_prompt + 4)
 
 
-def test_a_row_counts_what_it_drew_and_what_is_left():
-    text = row(max_new_tokens=3)
+def test_a_text_counts_what_it_drew_and_what_is_left():
+    text = begun(max_new_tokens=3)
     assert (text.left, text.capacity, text.new_ids, text.finish_reason) == (3, 6, [], None)
 
-    token = text.take(picked(7, 5), 1, 1)
+    assert text.take(picked(7, 5), 1, 1) == 5
 
-    assert token == Token(5, "")
     assert (text.left, text.capacity, text.new_ids, text.ids) == (2, 6, [5], [0, 1, 2, 5])
     assert text.words(2) == [text.sampling.word(4), text.sampling.word(5)]
     text.take(picked(7), 1, 0)
@@ -111,19 +117,19 @@ def test_a_row_counts_what_it_drew_and_what_is_left():
         ({"max_new_tokens": 1}, 0, "length"), ({"max_new_tokens": 5}, 0, None),
     ],
 )  # fmt: skip
-def test_a_row_ends_for_its_own_reason(options, id, reason):
-    text = row(**options)
+def test_a_text_ends_for_its_own_reason(options, id, reason):
+    text = begun(**options)
 
-    token = text.take(picked(id), 1, 0)
+    assert text.take(picked(id), 1, 0) == id
 
     assert text.finish_reason == reason
-    assert (token is None, text.new_ids) == ((True, []) if reason == "eos" else (False, [id]))
+    assert text.new_ids == ([] if reason == "eos" else [id])
 
 
-def test_a_row_without_a_limit_ends_with_the_context():
-    assert row(8).finish_reason == "context"
-    assert row(8, max_new_tokens=0).finish_reason == "length"
-    text = row(7)
+def test_a_text_without_a_limit_ends_with_the_context():
+    assert begun(8).finish_reason == "context"
+    assert begun(8, max_new_tokens=0).finish_reason == "length"
+    text = begun(7)
     text.take(picked(0), 1, 0)
 
     assert text.finish_reason == "context"
@@ -131,20 +137,24 @@ def test_a_row_without_a_limit_ends_with_the_context():
 
 def test_an_id_that_is_none_is_an_error_with_the_place():
     with pytest.raises(NumericError, match="after 3 ids"):
-        row().take(picked(-1), 1, 0)
+        begun().take(picked(-1), 1, 0)
 
 
 @pytest.mark.parametrize(("wanted", "top"), [(None, None), (0, 0), (1, 1), (2, 2), (9, 2)])
-def test_a_row_gets_as_many_alternatives_as_it_asked_for(wanted, top):
+def test_a_text_gets_as_many_alternatives_as_it_asked_for(wanted, top):
     values = {
         "logprob": np.array([[0.0], [-0.5]]), "top_ids": np.array([[[0, 0]], [[4, 3]]]),
         "top_logprobs": np.array([[[0.0, 0.0]], [[-0.25, -0.75]]]),
     }  # fmt: skip
 
-    token = row(sampling=Sampling(logprobs=wanted)).take(picked(4, **values), 1, 0)
+    def reported(n, picked):
+        text = begun(sampling=Sampling(logprobs=n))
+        text.take(picked, 1, 0)
+        return text.logprobs, text.top_logprobs
 
-    assert token.logprob == (None if wanted is None else -0.5)
-    assert token.top == ((4, -0.25), (3, -0.75))[: top or 0]
-    assert row(sampling=Sampling(logprobs=2)).take(picked(4), 1, 0) == Token(4, "")
-    alone = picked(4, logprob=values["logprob"])
-    assert row(sampling=Sampling(logprobs=2)).take(alone, 1, 0) == Token(4, "", -0.5)
+    logprobs, tops = reported(wanted, picked(4, **values))
+
+    assert logprobs == ([] if wanted is None else [-0.5])
+    assert tops == ([] if wanted is None else [((4, -0.25), (3, -0.75))[: top or 0]])
+    assert reported(2, picked(4)) == ([], [])
+    assert reported(2, picked(4, logprob=values["logprob"])) == ([-0.5], [()])

@@ -10,7 +10,8 @@ import pytest
 from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.backend import Backend
 from arrayformer.core.bind import bind
-from arrayformer.core.generate.options import Sampling, draw_for, plan_for
+from arrayformer.core.generate.drawing import draw_for, plan_for
+from arrayformer.core.generate.options import Sampling
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.sampling import pick
 

@@ -26,9 +26,9 @@ from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.backend import Backend
 from arrayformer.core.engine import Context, Engine
 from arrayformer.core.errors import InputError
-from arrayformer.core.generate.batch import Batch, Drawn
+from arrayformer.core.generate.batch import Batch
 from arrayformer.core.generate.options import Ending, Sampling
-from arrayformer.core.generate.text import Row
+from arrayformer.core.generate.text import Text
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import random_params
 
@@ -179,25 +179,27 @@ class Batches(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.batch = Batch(Engine(CONFIG, PARAMS, self.backend()), 3, CONFIG.n_ctx, self.lookahead)
-        self.start: dict[Row, int] = {}
+        self.start: dict[Text, int] = {}
 
-    def check(self, drawn: list[Drawn]) -> None:
-        """Each id drawn is the likeliest, by the formulae, after what its row holds before it."""
-        for row in {row for row, _ in drawn}:
-            for end in range(len(row.ids) - sum(other is row for other, _ in drawn), len(row.ids)):
-                logits = uncached(tuple(row.ids[self.start[row] : end]))[-1]
-                assert logits[row.ids[end]] >= logits.max() - 1e-4
+    def check(self, before: dict[Text, int]) -> None:
+        """Each id drawn is the likeliest, by the formulae, after what its text holds before it."""
+        for text, length in before.items():
+            for end in range(length, len(text.ids)):
+                logits = uncached(tuple(text.ids[self.start[text] : end]))[-1]
+                assert logits[text.ids[end]] >= logits.max() - 1e-4
 
-    def read(self, rows: list[Row]) -> None:
-        self.start |= {row: len(row.ids) - len(row.window()) for row in rows}
-        self.check(self.batch.enter(rows))
+    def read(self, texts: list[Text]) -> None:
+        self.start |= {text: len(text.ids) - len(text.window()) for text in texts}
+        before = {text: len(text.ids) for text in texts}
+        assert self.batch.enter(texts) == texts
+        self.check(before)
 
     @precondition(lambda self: self.batch.active < self.batch.size)
     @rule(prompts=st.lists(st.lists(ids, min_size=1, max_size=15), min_size=1, max_size=3), n=st.integers(1, 9))
     def enter(self, prompts: list[list[int]], n: int) -> None:
         ending = Ending(max_new_tokens=n, on_full="slide")
-        rows = [Row(prompt, Sampling(), ending, CONFIG.n_ctx) for prompt in prompts]
-        self.read(rows[: self.batch.size - self.batch.active])
+        texts = [Text(prompt, Sampling(), ending, CONFIG.n_ctx) for prompt in prompts]
+        self.read(texts[: self.batch.size - self.batch.active])
 
     @precondition(lambda self: self.batch.active)
     @rule()
@@ -205,7 +207,10 @@ class Batches(RuleBasedStateMachine):
         if full := self.batch.full():
             self.read(full)
         if self.batch.active:
-            self.check(self.batch.step())
+            before = {text: len(text.ids) for text in self.batch.rows if text is not None}
+            assert self.batch.step() == list(before)
+            assert all(len(text.ids) > length for text, length in before.items())
+            self.check(before)
 
     @precondition(lambda self: self.batch.active)
     @rule()
@@ -216,7 +221,6 @@ class Batches(RuleBasedStateMachine):
     def each_row_was_read_but_for_its_last_id(self) -> None:
         context = self.batch._context
         for i, row in enumerate(self.batch.rows):
-            assert context is not None
             assert context.lengths[i] == (0 if row is None else len(row.ids) - 1 - self.start[row])
 
 

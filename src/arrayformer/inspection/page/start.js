@@ -1,7 +1,7 @@
 function startHeader() {
   const facts = {
     model: data.model, backend: `${data.backend} (${data.device}, ${data.dtype})`, size: `${data.nLayer} layers, ${data.nHead} heads`,
-    tokens: n.toLocaleString("en"), perplexity: data.perplexity < 1e4 ? data.perplexity.toFixed(1) : data.perplexity.toExponential(1),
+    tokens: n.toLocaleString("en"), perplexity: data.perplexity === null ? "∞" : data.perplexity < 1e4 ? data.perplexity.toFixed(1) : data.perplexity.toExponential(1),
   };
   byId("facts").append(...Object.entries(facts).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
   const themes = ["auto", "light", "dark"];
