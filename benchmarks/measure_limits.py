@@ -19,14 +19,16 @@ from typing import Any
 import numpy as np
 
 from arrayformer.conformance.criterion import golden, limits
+from arrayformer.conformance.criterion.judgement import Judge, ratio_limit
 from arrayformer.conformance.criterion.metrics import divergence, round_mantissa
 from arrayformer.conformance.criterion.oracle import Taps, emulation, reference, run
 from arrayformer.conformance.diagnosis.faults import FAULTS, Table
 from arrayformer.conformance.diagnosis.first_wrong import Truth, ratios, tapped, truth
 from arrayformer.conformance.run.case import select
 from arrayformer.conformance.run.in_process import run_case
+from arrayformer.conformance.run.result import Result
 from arrayformer.conformance.run.spec import BackendSpec
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 from arrayformer.conformance.wrong import WRONG
 from arrayformer.conformance.wrong.honest import ReadOnlyNumpy, jax_as_written
 from arrayformer.conformance.wrong.namespace import make as library
@@ -60,10 +62,10 @@ Value = tuple[float, str]
 Found = Iterator[tuple[str, Value]]
 
 
-def lab_of(name: str) -> Lab:
-    """The lab for a backend by name."""
+def subject_of(name: str) -> Subject:
+    """The backend of that name."""
     own: dict[str, Callable[..., Backend]] = {"numpy_read_only": ReadOnlyNumpy, "jax_as_written": jax_as_written}
-    return Lab(own[name]) if name in own else Lab.of(BackendSpec(name))
+    return Subject(own[name]) if name in own else Subject.of(BackendSpec(name))
 
 
 def seeded(base: str, seeds: int) -> list[str]:
@@ -73,41 +75,43 @@ def seeded(base: str, seeds: int) -> list[str]:
 
 def honest_ratios(name: str, seeds: int) -> Found:
     """R, O and R_tap of an honest backend in each of its dtypes: whole texts, steps behind a cache, inner tensors."""
-    lab = lab_of(name)
-    for dtype in lab.backend.dtypes:
-        low = lab.in_dtype(dtype)
-        for base in PROBES if low is lab else IN_OTHER_DTYPES:
-            engine = low.new_engine(base)
+    subject = subject_of(name)
+    for dtype in subject.backend.dtypes:
+        low = subject.in_dtype(dtype)
+        for base in PROBES if low is subject else IN_OTHER_DTYPES:
+            engine = low.models.new_engine(base)
             for model in seeded(base, seeds):
-                low.result.metrics.clear()
                 engine.params = low.backend.place(reference(model).probe.params())  # the program stays
-                probed(low, engine, model)
-                for metric in low.result.metrics:
-                    kind = low.ratio_limit if metric.name == "R" else metric.name
+                judge = Judge(Result("", 0, ""))
+                probed(low, judge, engine, model)
+                for metric in judge.result.metrics:
+                    kind = ratio_limit(low.backend.precision) if metric.name == "R" else metric.name
                     yield kind, (metric.value, f"{name} {dtype} on {model}")
         for model in seeded("p3", seeds):
-            found = tapped(low, model, low.reference(model).probe.rows()[0], overrides=True, compiled=False)
-            for tap, ratio, _ in ratios(found, truth(low.reference(model), low.reference(model).probe.rows()[0])):
+            found = tapped(low, model, low.models.reference(model).probe.rows()[0], overrides=True, compiled=False)
+            for tap, ratio, _ in ratios(
+                found, truth(low.models.reference(model), low.models.reference(model).probe.rows()[0])
+            ):
                 yield "R_tap", (ratio, f"{name} {dtype} on {model}, {tap}")
 
 
-def probed(lab: Lab, engine: Any, model: str) -> None:
+def probed(subject: Subject, judge: Judge, engine: Any, model: str) -> None:
     """Judge a probe: four texts at once, and the first of them id by id."""
-    ref = lab.reference(model)
+    ref = subject.models.reference(model)
     rows = ref.probe.rows()[:4]
-    lab.judge(lab.forward(model, rows), model, rows)
+    judge.logits(subject, subject.models.forward(model, rows), model, rows)
     context = engine.context(1)
     for n in range(1, min(STEPS, len(rows[0])) + 1):
-        logits = lab.get(context.read([rows[0][n - 1 : n]]))
-        lab.judge_row(logits, ref.oracle(rows[0])[n - 1 : n], ref, model, rows[0][:n])
+        logits = subject.get(context.read([rows[0][n - 1 : n]]))
+        judge.row(logits, ref.oracle(rows[0])[n - 1 : n], ref, model, rows[0][:n])
 
 
 def honest_on_texts(name: str) -> Found:
     """D of an honest backend on the default model, in each of its dtypes."""
-    lab, model = lab_of(name), golden.install()
-    for dtype in lab.backend.dtypes:
-        low = lab.in_dtype(dtype)
-        ref, engine = low.reference(model), low.engine(model)
+    subject, model = subject_of(name), golden.install()
+    for dtype in subject.backend.dtypes:
+        low = subject.in_dtype(dtype)
+        ref, engine = low.models.reference(model), low.models.engine(model)
         for number, text in enumerate(golden.values()["texts"]):
             size = divergence(engine.logits(text["ids"]), ref.oracle(text["ids"])).size
             yield f"D_{low.backend.precision}", (size, f"{name} {dtype} in L4-texts[{number}]")
@@ -161,13 +165,13 @@ def operations(backends: list[str]) -> Iterator[tuple[str, bool, Value]]:
     """What the cases of single operations measure, on honest and on wrong backends: name, whether honest, value."""
     cases = {case.id: case for case in select(1, OPERATIONS)}
     for name in backends:
-        lab = lab_of(name)
+        subject = subject_of(name)
         for case in cases.values():
-            for metric in run_case(case, lab).metrics:
+            for metric in run_case(case, subject).metrics:
                 yield metric.name, True, (metric.value, f"{name} in {case.id}")
     for wrong in WRONG.values():
         if wrong.caught_by in cases and wrong.name in FAULTS:  # those of the mathematics, which a number shows
-            for metric in run_case(cases[wrong.caught_by], Lab(wrong.make)).metrics:
+            for metric in run_case(cases[wrong.caught_by], Subject(wrong.make)).metrics:
                 yield metric.name, False, (metric.value, f"{wrong.name} in {wrong.caught_by}")
 
 
@@ -181,9 +185,9 @@ def hidden() -> Found:
         return np.asarray(ops.unembed(x, wte) + np.float32(1e-4))
 
     cases = {case.id: case for case in select(2, ("L1-softmax", "L2-logits[p2]"))}
-    for metric in run_case(cases["L1-softmax"], Lab(library("half_exp", {"exp": exp}))).metrics:
+    for metric in run_case(cases["L1-softmax"], Subject(library("half_exp", {"exp": exp}))).metrics:
         yield metric.name, (metric.value, "exp in float16 in L1-softmax")
-    for metric in run_case(cases["L2-logits[p2]"], Lab(with_functions("shifted", {"unembed": unembed}))).metrics:
+    for metric in run_case(cases["L2-logits[p2]"], Subject(with_functions("shifted", {"unembed": unembed}))).metrics:
         if metric.name == "O":
             yield "O", (metric.value, "1e-4 added to every logit of p2")
 

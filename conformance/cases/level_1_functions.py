@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.conformance.criterion import metrics as measure
+from arrayformer.conformance.criterion import metrics
+from arrayformer.conformance.criterion.judgement import Judge
 from arrayformer.conformance.run.case import case
 from arrayformer.conformance.run.result import Problem
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 from arrayformer.core import array_api
 
-U = measure.UNIT["float32"]
+U = metrics.UNIT["float32"]
 TINY = float(np.finfo(np.float32).tiny)
 SIZES = (1, 7, 33, 257)  # not one a multiple of what a processor does at once
 
@@ -134,8 +135,6 @@ CHECKS: dict[str, list[Check]] = {
     "log": [Check(lambda xp, x: xp.log(x), floats(1e-30, 1e30), np.log, 8),
             Check(lambda xp, x: xp.log(x), floats(1e-3, 0.7), np.log, 8),
             Check(lambda xp, x: xp.log(x), floats(0.999, 1.001), np.log, 8)],
-    "log1p": [Check(lambda xp, x: xp.log1p(x), floats(-0.9, -1e-6), np.log1p, 16),
-              Check(lambda xp, x: xp.log1p(x), floats(-1e-7, -1e-12), np.log1p, 16)],
     "matrix_transpose": [Check(lambda xp, x: xp.matrix_transpose(x), scaled, lambda x: x.T)],
     "max": [Check(lambda xp, x: xp.max(x, axis=-1, keepdims=True), scaled, lambda x: np.max(x, axis=-1, keepdims=True)),
             Check(lambda xp, x: xp.max(x, axis=-1), with_specials(scaled), lambda x: np.max(x, axis=-1))],
@@ -180,49 +179,48 @@ CHECKS: dict[str, list[Check]] = {
 }  # fmt: skip
 
 
-# What the graph no longer calls is no longer checked.
-CALLED = sorted(CHECKS.keys() & {*array_api.functions(), "operators"})
-
-
-@case(1, "function", over=CALLED)
-def function(lab: Lab, name: str) -> None:
+@case(1, "function", over=sorted(CHECKS))
+def function(subject: Subject, judge: Judge, name: str) -> None:
     """A function of the standard gives the right values.
 
     Exact where it can be, else within a few unit roundoffs, for several lengths (one, where each is compiled); NaN and
     infinities stand where NumPy has them; the dtype is kept.
     """
     several(
-        lab,
+        subject,
+        judge,
         name,
         [
             (check, check.inputs(n), n)
             for check in CHECKS[name]
-            for n in (SIZES[-1:] if lab.backend.compiles else SIZES)
+            for n in (SIZES[-1:] if subject.backend.compiles else SIZES)
         ],
     )
 
 
-def several(lab: Lab, name: str, runs: list[tuple[Check, tuple[np.ndarray, ...], int]]) -> None:
+def several(subject: Subject, judge: Judge, name: str, runs: list[tuple[Check, tuple[np.ndarray, ...], int]]) -> None:
     """Several checks of one function, as one call."""
-    placed = [tuple(lab.put(h, "int32" if h.dtype == np.int32 else None) for h in hosts) for _, hosts, _ in runs]
+    placed = [tuple(subject.put(h, "int32" if h.dtype == np.int32 else None) for h in hosts) for _, hosts, _ in runs]
 
     def together(arrays: Any) -> list[Any]:
         pairs = zip(runs, arrays, strict=True)
         return [run[0].run(array_api.array_namespace(a[0]), *a) for run, a in pairs]
 
-    [(way, results)] = lab.call(together, placed).items()
+    [(way, results)] = subject.call(together, placed).items()
     for (check, hosts, size), arrays, got in zip(runs, placed, results, strict=True):
         wide = [h.astype(np.float64) if h.dtype.kind == "f" else h for h in hosts]
         what = f"{name} of {size} values, {way}"
-        lab.check_array(got, what)
+        judge.array(subject, got, what)
         expected = np.asarray(check.expected(*wide))
-        compare(lab, lab.get(got), expected, check.ulps, what, floating=hosts[0].dtype.kind == "f")
+        compare(subject, judge, subject.get(got), expected, check.ulps, what, floating=hosts[0].dtype.kind == "f")
         for host, array in zip(hosts, arrays, strict=True):
-            unchanged = np.array_equal(lab.get(array), host, equal_nan=host.dtype.kind == "f")
-            lab.require(unchanged, f"{what}: it changed its argument")
+            unchanged = np.array_equal(subject.get(array), host, equal_nan=host.dtype.kind == "f")
+            judge.require(unchanged, f"{what}: it changed its argument")
 
 
-def compare(lab: Lab, got: np.ndarray, expected: np.ndarray, ulps: float, what: str, floating: bool = True) -> None:
+def compare(
+    subject: Subject, judge: Judge, got: np.ndarray, expected: np.ndarray, ulps: float, what: str, floating: bool = True
+) -> None:
     """Raises Problem unless `got` is `expected`, to `ulps` unit roundoffs where it is a float."""
     if got.shape != expected.shape:
         raise Problem(f"{what}: the shape is {got.shape}, not {expected.shape}")
@@ -230,14 +228,14 @@ def compare(lab: Lab, got: np.ndarray, expected: np.ndarray, ulps: float, what: 
         raise Problem(f"{what}: float32 went in, {got.dtype} came out")
     expected = expected.astype(np.float64)
     wide = got.astype(np.float64)
-    if not measure.same_specials(wide, expected):
+    if not metrics.same_specials(wide, expected):
         raise Problem(f"{what}: NaN or infinity where there is none in truth, or the other way round")
     finite = np.isfinite(expected)
     error = np.where(finite, np.abs(np.where(finite, wide - expected, 0.0)), 0.0)
     size = np.where(finite, np.abs(expected), 0.0) * U + (TINY if ulps else 0.0)
-    far = measure.worst(error / np.where(size > 0, size, U * TINY), wide, expected)
+    far = metrics.worst(error / np.where(size > 0, size, U * TINY), wide, expected)
     if ulps:
-        lab.metric(f"{what.split(' of ')[0]} ulps", far.size, ulps)
+        judge.metric(f"{what.split(' of ')[0]} ulps", far.size, ulps)
     if far.size > ulps:
         raise Problem(
             f"{what}: at {list(far.index)} got {far.got:.9g}, expected {far.expected:.9g}"

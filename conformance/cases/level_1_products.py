@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.conformance.cases.bounds import Host, U, bounded, class_unit, kept, normal, product_bound
+from arrayformer.conformance.cases.bounds import U, class_unit, kept, normal, product_bound
+from arrayformer.conformance.criterion.judgement import Judge
+from arrayformer.conformance.run.calls import Calls
 from arrayformer.conformance.run.case import case
 from arrayformer.conformance.run.result import Problem
-from arrayformer.conformance.run.subject import Lab, Trial
+from arrayformer.conformance.run.subject import Host, Subject
 from arrayformer.core import ops
 from arrayformer.core.array_api import array_namespace
 
@@ -16,89 +18,97 @@ WIDTHS = ((1, 1), (3, 5), (16, 48), (33, 31), (64, 192), (129, 65), (768, 64), (
 
 
 @case(1, "linear")
-def linear(lab: Lab) -> None:
+def linear(subject: Subject, judge: Judge) -> None:
     """Linear layers of many shapes, within a bound on each element.
 
     Told from products in TF32 or bfloat16, and from a forgotten bias.
     """
-    trials = []
+    dtype = subject.backend.dtype
     shapes = [*((2, 3, *width) for width in WIDTHS), (1, 1, 3072, 8)]  # one row: its products are a decoder's own
-    for i, (batch, seq, n_in, n_out) in enumerate(shapes):
-        x, w, b = normal(i, batch, seq, n_in), kept(lab, normal(i + 50, n_in, n_out)), kept(lab, normal(i + 99, n_out))
-        exact = x.astype(np.float64) @ w + b
-        bound = product_bound(lab, np.abs(x).astype(np.float64) @ np.abs(w) + np.abs(b), n_in)
-        what, kinds = f"{batch * seq} rows, {n_in} to {n_out}", [None, lab.backend.dtype, lab.backend.dtype]
-        trials.append(bounded(lab, "linear", [x, w, b], exact, bound, "product", what, dtypes=kinds))
-    lab.try_all(trials)
+    with Calls(subject, judge) as calls:
+        for i, (batch, seq, n_in, n_out) in enumerate(shapes):
+            x, w, b = normal(i, batch, seq, n_in), normal(i + 50, n_in, n_out), normal(i + 99, n_out)
+            w, b = kept(subject, w), kept(subject, b)
+            exact = x.astype(np.float64) @ w + b
+            bound = product_bound(subject, np.abs(x).astype(np.float64) @ np.abs(w) + np.abs(b), n_in)
+            what = f"{batch * seq} rows, {n_in} to {n_out}"
+            calls.expect(
+                "linear", x, w, b, exact=exact, bound=bound, limit="product", what=what, dtypes=[None, dtype, dtype]
+            )
 
 
 @case(1, "unembed")
-def unembed(lab: Lab) -> None:
+def unembed(subject: Subject, judge: Judge) -> None:
     """The product with the embedding, for a whole vocabulary of 50,257 and for small ones.
 
     The last product is the one libraries most like to shorten.
     """
-    trials = []
     shapes = ((2, 3, 1, 1), (2, 3, 16, 31), (2, 3, 48, 257), (2, 3, 64, 512), (2, 3, 20, 50257), (1, 1, 20, 50257))
-    for i, (batch, seq, n_embd, n_vocab) in enumerate(shapes):
-        x, wte = normal(i, batch, seq, n_embd), kept(lab, normal(i + 50, n_vocab, n_embd))
-        exact = x.astype(np.float64) @ wte.T.astype(np.float64)
-        bound = product_bound(lab, np.abs(x).astype(np.float64) @ np.abs(wte).T, n_embd)
-        what, kinds = f"{batch * seq} rows, {n_embd} to {n_vocab}", [None, lab.backend.dtype]
-        trials.append(bounded(lab, "unembed", [x, wte], exact, bound, "product", what, dtypes=kinds))
-    lab.try_all(trials)
+    with Calls(subject, judge) as calls:
+        for i, (batch, seq, n_embd, n_vocab) in enumerate(shapes):
+            x, wte = normal(i, batch, seq, n_embd), kept(subject, normal(i + 50, n_vocab, n_embd))
+            exact = x.astype(np.float64) @ wte.T.astype(np.float64)
+            bound = product_bound(subject, np.abs(x).astype(np.float64) @ np.abs(wte).T, n_embd)
+            what, dtypes = f"{batch * seq} rows, {n_embd} to {n_vocab}", [None, subject.backend.dtype]
+            calls.expect("unembed", x, wte, exact=exact, bound=bound, limit="product", what=what, dtypes=dtypes)
 
 
 @case(1, "identity")
-def identity(lab: Lab) -> None:
+def identity(subject: Subject, judge: Judge) -> None:
     """A matrix times the identity is that matrix, bit for bit.
 
     The exact detector of reduced precision: TF32 and float16 change the 11th bit, bfloat16 the 8th.
     """
-    if class_unit(lab):
-        return reduced_identity(lab)
-    trials = []
-    for n in (16, 64, 257):
-        a, eye = normal(n, 5, n), np.eye(n, dtype=np.float32)
-        square = normal(n + 1, n, n)
-        zero = np.zeros(n, dtype=np.float32)
-        products: dict[str, tuple[Callable[..., Any], tuple[Host, ...], Host]] = {
-            "A @ I": (lambda x, y: x @ y, (a, eye), a),
-            "I @ A": (lambda x, y: x @ y, (eye, square), square),
-            "linear(A, I)": (lab.function("linear"), (a, eye, zero), a),
-            "linear(I, A)": (lab.function("linear"), (eye, square, zero), square),
-            "unembed(A, I)": (lab.function("unembed"), (a, eye), a),
-            "unembed(I, A)": (lab.function("unembed"), (eye, square), square.T),
-        }
-        for name, (function, hosts, want) in products.items():
-            trials.append(Trial(function, [lab.put(h) for h in hosts], exactly(lab, want, f"{name} of width {n}")))
-    return lab.try_all(trials)
+    if class_unit(subject):
+        reduced_identity(subject, judge)
+        return
+    with Calls(subject, judge) as calls:
+        for n in (16, 64, 257):
+            for name, function, hosts, want in identities(subject, n):
+                check = exactly(subject, judge, want, f"{name} of width {n}")
+                calls.check(function, [subject.put(h) for h in hosts], check)
 
 
-def reduced_identity(lab: Lab) -> None:
+def identities(subject: Subject, n: int) -> list[tuple[str, Callable[..., Any], tuple[Host, ...], Host]]:
+    """Products with the identity of width `n`: name, function, arguments, and what they give."""
+    a, eye = normal(n, 5, n), np.eye(n, dtype=np.float32)
+    square, zero = normal(n + 1, n, n), np.zeros(n, dtype=np.float32)
+    linear, unembed = subject.function("linear"), subject.function("unembed")
+    return [
+        ("A @ I", lambda x, y: x @ y, (a, eye), a),
+        ("I @ A", lambda x, y: x @ y, (eye, square), square),
+        ("linear(A, I)", linear, (a, eye, zero), a),
+        ("linear(I, A)", linear, (eye, square, zero), square),
+        ("unembed(A, I)", unembed, (a, eye), a),
+        ("unembed(I, A)", unembed, (eye, square), square.T),
+    ]
+
+
+def reduced_identity(subject: Subject, judge: Judge) -> None:
     """The same for a declared class: what comes out is the matrix rounded to the class, no further."""
     a, eye = normal(3, 5, 64), np.eye(64, dtype=np.float32)
-    dtype = lab.backend.dtype
-    for way, got in lab.call(lab.function("unembed"), lab.put(a), lab.put(eye, dtype)).items():
-        error = np.max(np.abs(lab.get(got) - a) / np.abs(a))
-        limit = 1.01 * class_unit(lab)
-        fine = lab.metric("identity", float(error), limit)
-        lab.require(
-            fine, f"unembed(A, I), {way}: off by {error:.3g}, more than {lab.backend.precision} explains ({limit:.3g})"
+    dtype = subject.backend.dtype
+    for way, got in subject.call(subject.function("unembed"), subject.put(a), subject.put(eye, dtype)).items():
+        error = np.max(np.abs(subject.get(got) - a) / np.abs(a))
+        limit = 1.01 * class_unit(subject)
+        fine = judge.metric("identity", float(error), limit)
+        judge.require(
+            fine,
+            f"unembed(A, I), {way}: off by {error:.3g}, more than {subject.backend.precision} explains ({limit:.3g})",
         )
 
 
-def exactly(lab: Lab, want: Host, what: str) -> Callable[[str, Any], None]:
+def exactly(subject: Subject, judge: Judge, want: Host, what: str) -> Callable[[str, Any], None]:
     """A check that raises Problem, naming the precision, unless what comes out is `want`."""
 
     def check(way: str, got: Any) -> None:
-        y = lab.get(got)
+        y = subject.get(got)
         if np.array_equal(y, want):
             return
         if y.shape != want.shape:
             raise Problem(f"{what}, {way}: the shape is {y.shape}, not {want.shape}")
         error = float(np.max(np.abs(y.astype(np.float64) - want) / np.maximum(np.abs(want), 1e-6)))
-        lab.metric("identity", error, 0.0)
+        judge.metric("identity", error, 0.0)
         bands = (("TF32 or float16", 2e-4, 1e-3), ("bfloat16", 2e-3, 1e-2))
         seen = next((name for name, low, high in bands if low <= error <= high), "")
         raise Problem(
@@ -133,21 +143,20 @@ SHAPES = (
 
 
 @case(1, "attention")
-def attention(lab: Lab) -> None:
+def attention(subject: Subject, judge: Judge) -> None:
     """Causal attention of whole texts, of their ends, and of ragged rows in a cache.
 
     Against float64, in units of a NumPy float32 run. What lies behind the last position is poisoned.
     """
-    trials: list[Trial] = []
     special = {"scale": 0.1, "upcast": True}
-    for seed, (kind, shape) in enumerate(SHAPES):
-        choices: tuple[dict[str, Any], ...] = ({}, special) if seed in (1, 7) else ({},)
-        choices = choices[-1:] if lab.backend.compiles else choices
-        trials += [attend(lab, seed, kind, shape, how) for how in choices]
-    lab.try_all(trials)
+    with Calls(subject, judge) as calls:
+        for seed, (kind, shape) in enumerate(SHAPES):
+            choices: tuple[dict[str, Any], ...] = ({}, special) if seed in (1, 7) else ({},)
+            for how in choices[-1:] if subject.backend.compiles else choices:
+                attend(calls, seed, kind, shape, how)
 
 
-def attend(lab: Lab, seed: int, kind: str, shape: tuple[int, int, int, int, int], how: dict[str, Any]) -> Trial:
+def attend(calls: Calls, seed: int, kind: str, shape: tuple[int, int, int, int, int], how: dict[str, Any]) -> None:
     """One attention."""
     batch, _, query, key, _ = shape
     q, k, v = attention_inputs(seed, shape)
@@ -163,14 +172,14 @@ def attend(lab: Lab, seed: int, kind: str, shape: tuple[int, int, int, int, int]
     exact = ops.causal_attention(double[0], double[1], double[2], position, slot, **how)
     honest = ops.causal_attention(q, k, v, position, slot, **how)
     size = np.abs(exact).max()
-    unit = max(float(np.abs(honest - exact).max()), 4 * U * size, class_unit(lab) * size * 4)
+    unit = max(float(np.abs(honest - exact).max()), 4 * U * size, class_unit(calls.subject) * size * 4)
     what = f"{kind}, {shape[2]} queries, {shape[3]} keys, {shape[4]} wide" + (f", {how}" if how else "")
     hosts = [q, *dirty, position, slot]
-    return bounded(lab, "causal_attention", hosts, exact, np.full(exact.shape, unit), "attention", what, kwargs=how)
+    calls.expect("causal_attention", *hosts, exact=exact, bound=unit, limit="attention", what=what, **how)
 
 
 @case(1, "views")
-def views(lab: Lab) -> None:
+def views(subject: Subject, judge: Judge) -> None:
     """Products, norms and sums of transposed and sliced arrays equal those of copies.
 
     A library that forgets the strides of a view computes something else.
@@ -185,8 +194,8 @@ def views(lab: Lab) -> None:
                 a[..., 3:5] * 1.0]  # fmt: skip
 
     want = [x @ x.T, x.T @ x, x[:, 2:7].T @ x, x.sum(axis=0), x[1:, ::2].max(axis=-1), x.T.reshape(-1), x[..., 3:5]]
-    for way, results in lab.call(of_views, lab.put(x)).items():
+    for way, results in subject.call(of_views, subject.put(x)).items():
         for i, (got, true) in enumerate(zip(results, want, strict=True)):
-            host = lab.get(got)
+            host = subject.get(got)
             close = host.shape == true.shape and bool(np.all(np.abs(host - true) <= 64 * U * np.abs(true).max()))
-            lab.require(close or class_unit(lab) > 0, f"expression {i} of views of an array, {way}, is wrong")
+            judge.require(close or class_unit(subject) > 0, f"expression {i} of views of an array, {way}, is wrong")

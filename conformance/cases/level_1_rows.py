@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.conformance.cases.bounds import Host, U, bounded, normal
-from arrayformer.conformance.criterion import metrics as measure
+from arrayformer.conformance.cases.bounds import U, normal
+from arrayformer.conformance.criterion import metrics
+from arrayformer.conformance.criterion.judgement import Judge
 from arrayformer.conformance.criterion.oracle import exact_gelu_erf
+from arrayformer.conformance.run.calls import Calls
 from arrayformer.conformance.run.case import case
-from arrayformer.conformance.run.subject import Lab, Trial
+from arrayformer.conformance.run.subject import Host, Subject
 from arrayformer.core import ops
 
 
@@ -29,43 +31,41 @@ ACTIVATIONS: dict[str, Callable[[Host], Host]] = {
 }  # fmt: skip
 
 
-def activation(lab: Lab, name: str) -> None:
+def activation(subject: Subject, judge: Judge, name: str) -> None:
     """The body of the four cases below."""
-    trials = []
-    for where, x in points().items():
-        with np.errstate(all="ignore"):
-            exact = np.asarray(ACTIVATIONS[name](x.astype(np.float64)))
-        # Near its zeros an honest float32 GELU is thousands of roundoffs of itself off: it is judged by the size of x.
-        bound = U * np.maximum(np.abs(x), 1e-3)
-        trials.append(bounded(lab, name, [x], exact, bound, "activation", where))
-    lab.try_all(trials)
+    with Calls(subject, judge) as calls:
+        for where, x in points().items():
+            with np.errstate(all="ignore"):
+                exact = np.asarray(ACTIVATIONS[name](x.astype(np.float64)))
+            # Near its zeros an honest float32 GELU is thousands of its roundoffs off: it is judged by the size of x.
+            calls.expect(name, x, exact=exact, bound=U * np.maximum(np.abs(x), 1e-3), limit="activation", what=where)
 
 
 @case(1, "gelu")
-def gelu(lab: Lab) -> None:
+def gelu(subject: Subject, judge: Judge) -> None:
     """The tanh form of GELU, on all the activations a model can have.
 
     Told from the erf form, from x * sigmoid(1.702 x) and from reduced precision; right for large values too.
     """
-    activation(lab, "gelu")
+    activation(subject, judge, "gelu")
 
 
 @case(1, "gelu_erf")
-def gelu_erf(lab: Lab) -> None:
+def gelu_erf(subject: Subject, judge: Judge) -> None:
     """The erf form of GELU, likewise. The error function is not in the standard."""
-    activation(lab, "gelu_erf")
+    activation(subject, judge, "gelu_erf")
 
 
 @case(1, "relu")
-def relu(lab: Lab) -> None:
+def relu(subject: Subject, judge: Judge) -> None:
     """relu, likewise."""
-    activation(lab, "relu")
+    activation(subject, judge, "relu")
 
 
 @case(1, "silu")
-def silu(lab: Lab) -> None:
+def silu(subject: Subject, judge: Judge) -> None:
     """silu, likewise."""
-    activation(lab, "silu")
+    activation(subject, judge, "silu")
 
 
 def norm_rows(n: int) -> dict[str, Host]:
@@ -85,22 +85,21 @@ def norm_rows(n: int) -> dict[str, Host]:
 
 
 @case(1, "layer_norm")
-def layer_norm(lab: Lab) -> None:
+def layer_norm(subject: Subject, judge: Judge) -> None:
     """Layer norm, for narrow and wide rows, small and large variance, large means, outliers and constant rows.
 
     Told from another epsilon, a variance divided by n - 1, a variance computed in one pass, a forgotten gain or bias.
     """
-    trials: list[Trial] = []
-    for n in (33, 16, 768, 1600, 1):
-        g, b = 1 + normal(n + 1, n) / 3, normal(n + 2, n)
-        kinds = norm_rows(n)
-        for kind, x in kinds.items() if n < 1000 else [next(iter(kinds.items()))]:
-            choices = (1e-5, 1e-3) if n == 33 else (1e-5,)
-            trials += [norm(lab, x, g, b, eps, f"{n} wide, {kind}, epsilon {eps:g}") for eps in choices]
-    lab.try_all(trials)
+    with Calls(subject, judge) as calls:
+        for n in (33, 16, 768, 1600, 1):
+            g, b = 1 + normal(n + 1, n) / 3, normal(n + 2, n)
+            kinds = norm_rows(n)
+            for kind, x in kinds.items() if n < 1000 else [next(iter(kinds.items()))]:
+                for eps in (1e-5, 1e-3) if n == 33 else (1e-5,):
+                    norm(calls, x, g, b, eps, f"{n} wide, {kind}, epsilon {eps:g}")
 
 
-def norm(lab: Lab, x: Host, g: Host, b: Host, eps: float, what: str) -> Trial:
+def norm(calls: Calls, x: Host, g: Host, b: Host, eps: float, what: str) -> None:
     """One layer norm."""
     wide = x.astype(np.float64)
     exact = ops.layer_norm(wide, g.astype(np.float64), b.astype(np.float64), eps)
@@ -110,34 +109,37 @@ def norm(lab: Lab, x: Host, g: Host, b: Host, eps: float, what: str) -> Trial:
     bound = U * (np.abs(g) * (np.abs(wide - wide.mean(axis=-1, keepdims=True)) / deviation + shift + 1) + np.abs(b))
     # The variance of numbers that differ by less than their roundoff is rounding alone.
     bound = bound + U * np.abs(g) * shift**2 * U * np.abs(wide - wide.mean(axis=-1, keepdims=True)) / deviation
-    return bounded(lab, "layer_norm", [x, g, b], exact, bound, "layer_norm", what, kwargs={"eps": eps})
+    calls.expect("layer_norm", x, g, b, exact=exact, bound=bound, limit="layer_norm", what=what, eps=eps)
 
 
 @case(1, "softmax")
-def softmax(lab: Lab) -> None:
+def softmax(subject: Subject, judge: Judge) -> None:
     """Softmax: sums to 1, shifts change nothing, large scores do not overflow, -inf gives exactly 0."""
     base = normal(5, 4, 33)
     rows = {"of normal numbers": base, "up to 80": base * 30, "up to 1e4": base * 3000, "shifted by 1e4": base + 1e4}
     hidden = base.copy()
     hidden[:, ::2] = -np.inf
     hidden[1, :-1], hidden[1, -1] = -np.inf, 3.0
-    lab.try_all([probabilities(lab, x, kind) for kind, x in {**rows, "with -inf": hidden}.items()])
+    with Calls(subject, judge) as calls:
+        for kind, x in {**rows, "with -inf": hidden}.items():
+            probabilities(calls, x, kind)
 
 
-def probabilities(lab: Lab, x: Host, kind: str) -> Trial:
+def probabilities(calls: Calls, x: Host, kind: str) -> None:
     """One softmax."""
+    subject, judge = calls.subject, calls.judge
     exact = ops.softmax(x.astype(np.float64))
     bound = U * (exact + exact.max(axis=-1, keepdims=True) / 64)
-    highest, reason = lab.limit("softmax")
+    highest, reason = judge.limit("softmax")
 
     def check(way: str, got: Any) -> None:
         what = f"softmax of 33 numbers {kind}, {way}"
-        lab.check_array(got, what, "float32")
-        y = lab.get(got).astype(np.float64)
-        lab.require(bool(np.all(np.isfinite(y)) and np.all(y >= 0)), f"{what}: not a probability")
-        lab.require(bool(np.all(y[exact == 0] < 1e-37)), f"{what}: a score of -inf got a probability above 0")
-        far = measure.worst(np.abs(y - exact) / bound, y, exact)
-        fine = lab.metric("softmax", far.size, highest, reason)
-        lab.require(fine, f"{what}: at {list(far.index)} got {far.got:.9g}, expected {far.expected:.9g}")
+        judge.array(subject, got, what, "float32")
+        y = subject.get(got).astype(np.float64)
+        judge.require(bool(np.all(np.isfinite(y)) and np.all(y >= 0)), f"{what}: not a probability")
+        judge.require(bool(np.all(y[exact == 0] < 1e-37)), f"{what}: a score of -inf got a probability above 0")
+        far = metrics.worst(np.abs(y - exact) / bound, y, exact)
+        fine = judge.metric("softmax", far.size, highest, reason)
+        judge.require(fine, f"{what}: at {list(far.index)} got {far.got:.9g}, expected {far.expected:.9g}")
 
-    return Trial(ops.softmax, [lab.put(x)], check)
+    calls.check(ops.softmax, [subject.put(x)], check)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from arrayformer.conformance.criterion.judgement import Judge
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.run.case import case
 from arrayformer.conformance.run.result import NotApplicable
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 from arrayformer.core.backend import Backend
 from arrayformer.core.engine import Engine
 from arrayformer.core.generate.loop import generate
@@ -47,13 +48,13 @@ class Counted:
         return host
 
 
-def counted(lab: Lab) -> tuple[Any, Engine]:
+def counted(subject: Subject) -> tuple[Any, Engine]:
     """A backend like the one under test that counts, and a probe on it."""
-    inner: Backend = lab.make()
+    inner: Backend = subject.make()
     spy: Any = object.__new__(type("Counted", (Counted, type(inner)), {}))
     vars(spy).update(vars(inner))
     spy.traces, spy.sent, spy.fetched = 0, [], []
-    return spy, lab.new_engine("p2", spy)
+    return spy, subject.models.new_engine("p2", spy)
 
 
 def write(engine: Engine, ids: Sequence[int], n: int) -> None:
@@ -63,44 +64,48 @@ def write(engine: Engine, ids: Sequence[int], n: int) -> None:
 
 
 @case(5, "compilations")
-def compilations(lab: Lab) -> None:
+def compilations(subject: Subject, judge: Judge) -> None:
     """A text of 56 ids costs a program for the prompt and one for the steps; a second one costs nothing more."""
-    if not lab.backend.compiles:
+    if not subject.backend.compiles:
         raise NotApplicable("the backend declares that it does not compile")
-    spy, engine = lab.counted = counted(lab)
+    spy, engine = counted(subject)
     ids = probe("p2").rows()[0]
     write(engine, ids[:8], 56)
-    lab.require(lab.metric("programs", spy.traces, 4), f"{spy.traces} programs were compiled for one text")
+    judge.require(judge.metric("programs", spy.traces, 4), f"{spy.traces} programs were compiled for one text")
     before = spy.traces
     write(engine, ids[8:15], 56)
-    lab.require(lab.metric("more programs", spy.traces - before, 0), f"{spy.traces - before} more for a second text")
+    judge.require(
+        judge.metric("more programs", spy.traces - before, 0), f"{spy.traces - before} more for a second text"
+    )
     lengths = len({spy.bucket(n, 64) for n in range(1, 65)})
-    lab.metric("buckets up to 64", lengths)
+    judge.metric("buckets up to 64", lengths)
 
 
 @case(5, "transfers")
-def transfers(lab: Lab) -> None:
+def transfers(subject: Subject, judge: Judge) -> None:
     """Drawing an id sends a few numbers to the device and fetches the id, not the logits of the whole vocabulary."""
-    spy, engine = lab.counted or counted(lab)  # that of L5-compilations, which has compiled all it needs
+    spy, engine = counted(subject)
     ids = probe("p2").rows()[0]
     write(engine, ids[:8], 4)
     spy.sent.clear()
     spy.fetched.clear()
     write(engine, ids[:8], 40)
     n_vocab = probe("p2").config.n_vocab
-    lab.metric("numbers fetched for an id", sum(spy.fetched) / 40, 16)
-    lab.require(max(spy.fetched, default=0) < n_vocab, f"{max(spy.fetched)} numbers were fetched at once: the logits?")
+    judge.metric("numbers fetched for an id", sum(spy.fetched) / 40, 16)
+    judge.require(
+        max(spy.fetched, default=0) < n_vocab, f"{max(spy.fetched)} numbers were fetched at once: the logits?"
+    )
     cache = 2 * probe("p2").config.n_layer * 64 * probe("p2").config.n_embd
-    lab.metric("numbers sent for an id", max(0, sum(spy.sent) - cache) / 40)
+    judge.metric("numbers sent for an id", max(0, sum(spy.sent) - cache) / 40)
 
 
 @case(5, "scaling")
-def scaling(lab: Lab) -> None:
+def scaling(subject: Subject, judge: Judge) -> None:
     """An id behind 60 others takes not many times as long as one behind 2: what was read is not read again.
 
     The shortest of many runs of each, in turns, so that a busy machine does not decide.
     """
-    engine = lab.engine("deep")
+    engine = subject.models.engine("deep")
     ids = probe("deep").rows()[0]
     contexts = {n: engine.context(1) for n in (2, 60)}
     for n, context in contexts.items():
@@ -110,18 +115,18 @@ def scaling(lab: Lab) -> None:
     for _ in range(12):
         for n, context in contexts.items():
             began = time.perf_counter()
-            lab.get(context.read([[3]]))
+            subject.get(context.read([[3]]))
             least[n] = min(least[n], time.perf_counter() - began)
             context.truncate(0, n)
     ratio = least[60] / least[2]
-    lab.require(
-        lab.metric("time behind 60 / behind 2", ratio, 8.0),
+    judge.require(
+        judge.metric("time behind 60 / behind 2", ratio, 8.0),
         f"an id behind 60 takes {ratio:.1f} times as long as one behind 2",
     )
 
 
 @case(5, "memory")
-def memory(lab: Lab) -> None:
+def memory(subject: Subject, judge: Judge) -> None:
     """Contexts that are no longer used give their memory back."""
     status = Path("/proc/self/statm")
     if not status.exists():
@@ -131,16 +136,16 @@ def memory(lab: Lab) -> None:
         gc.collect()
         return int(status.read_text().split()[1]) * 4096 / 2**20
 
-    engine, ids = lab.engine("deep"), probe("deep").rows()[0]
+    engine, ids = subject.models.engine("deep"), probe("deep").rows()[0]
 
     def use(times: int) -> None:
         for _ in range(times):
             context = engine.context(4)
-            lab.get(context.read([ids[:2]] * 4))
+            subject.get(context.read([ids[:2]] * 4))
 
     use(8)
     before = resident()
     use(40)
     grown = resident() - before
     # 40 contexts of 4 rows are 120 MiB.
-    lab.require(lab.metric("MiB grown", grown, 48.0), f"40 contexts left {grown:.0f} MiB behind")
+    judge.require(judge.metric("MiB grown", grown, 48.0), f"40 contexts left {grown:.0f} MiB behind")

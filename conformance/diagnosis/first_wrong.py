@@ -16,7 +16,7 @@ from arrayformer.conformance.criterion import metrics as measure
 from arrayformer.conformance.criterion.oracle import Reference, Taps, emulation, run
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.diagnosis.faults import FAULTS, Fault
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 from arrayformer.core.bind import bind
 from arrayformer.core.decoder import gpt2
 
@@ -71,11 +71,11 @@ class Divergence:
         """For JSON."""
         return {**vars(self), "sentence": self.sentence}
 
-    def write(self, folder: Path, lab: Lab) -> list[str]:
+    def write(self, folder: Path, subject: Subject) -> list[str]:
         """Write a script that shows the fault without this package. Returns what was written."""
         from arrayformer.conformance.diagnosis.script import write_script
 
-        return write_script(self, folder, lab)
+        return write_script(self, folder, subject)
 
 
 @dataclass
@@ -104,7 +104,7 @@ def truth(ref: Reference, *rows: Sequence[int]) -> Truth:
 
 
 def tapped(
-    lab: Lab, name: str, *rows: Sequence[int], overrides: bool, compiled: bool, only: str = "",
+    subject: Subject, name: str, *rows: Sequence[int], overrides: bool, compiled: bool, only: str = "",
     look: Callable[[str, Any], None] = lambda _tap, _x: None,
 ) -> dict[str, Any]:  # fmt: skip
     """What the taps see on the backend, on the host, for rows of ids of one length.
@@ -112,7 +112,7 @@ def tapped(
     only  with this one of the backend's own functions
     look  is shown each tensor on the device
     """
-    backend, config = lab.backend, probe(name).config
+    backend, config = subject.backend, probe(name).config
     table = dict(backend.overrides) if overrides else {}
     if only:
         table = {only: backend.overrides[only]}
@@ -128,7 +128,7 @@ def tapped(
         return taps.seen
 
     params = backend.place(probe(name).params())
-    seen = (backend.compile(whole) if compiled else whole)(params, lab.put(np.array(rows, dtype=np.int64)))
+    seen = (backend.compile(whole) if compiled else whole)(params, subject.put(np.array(rows, dtype=np.int64)))
     found = {}
     for tap, x in seen.items():
         device, host = (x, backend.to_numpy(x)) if compiled else x
@@ -147,15 +147,18 @@ def ratios(found: dict[str, np.ndarray], true: Truth) -> Iterator[tuple[str, flo
                 yield tap, *true.ratio(tap, found[tap])
 
 
-def first_divergence(lab: Lab, name: str, ids: Sequence[int] | None) -> Divergence | None:
-    """The first wrong tensor of a probe for a row of ids (its own first row), or None where every mode is right."""
-    ref = lab.reference(name)
+def first_divergence(subject: Subject, name: str, ids: Sequence[int] | None, limit: float = 16.0) -> Divergence | None:
+    """The first tensor of a probe that is off by more than `limit`, or None where every mode is right.
+
+    ids  a row of ids (the probe's first row)
+    """
+    ref = subject.models.reference(name)
     ids = list(ids or probe(name).rows()[0])
-    true, limit = truth(ref, ids), lab.limit("R_tap")[0]
+    true = truth(ref, ids)
     for mode, how in MODES.items():
-        if (how["overrides"] and not lab.backend.overrides) or (how["compiled"] and not lab.backend.compiles):
+        if (how["overrides"] and not subject.backend.overrides) or (how["compiled"] and not subject.backend.compiles):
             continue
-        found = tapped(lab, name, ids, **how)
+        found = tapped(subject, name, ids, **how)
         seen = list(ratios(found, true))
         for tap, ratio, far in seen:
             if not ratio <= limit:
@@ -166,15 +169,17 @@ def first_divergence(lab: Lab, name: str, ids: Sequence[int] | None) -> Divergen
                 )  # fmt: skip
                 result.cause = likely_cause(ref, ids, tap, found[tap], true.exact[tap])
                 if how["overrides"]:
-                    result.override = culprit(lab, name, ids, tap, true, limit, how["compiled"])
+                    result.override = culprit(subject, name, ids, tap, true, limit, how["compiled"])
                 return result
     return None
 
 
-def culprit(lab: Lab, name: str, ids: Sequence[int], tap: str, true: Truth, limit: float, compiled: bool) -> str:
+def culprit(
+    subject: Subject, name: str, ids: Sequence[int], tap: str, true: Truth, limit: float, compiled: bool
+) -> str:
     """Which of the backend's own functions makes `tap` wrong when it is the only one."""
-    for override in lab.backend.overrides:
-        found = tapped(lab, name, ids, overrides=True, compiled=compiled, only=override)
+    for override in subject.backend.overrides:
+        found = tapped(subject, name, ids, overrides=True, compiled=compiled, only=override)
         if tap in found and not true.ratio(tap, found[tap])[0] <= limit:
             return override
     return ""

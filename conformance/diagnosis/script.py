@@ -15,7 +15,7 @@ import numpy as np
 
 from arrayformer.conformance.criterion.oracle import Taps
 from arrayformer.conformance.criterion.probes import probe
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 
 if TYPE_CHECKING:
     from arrayformer.conformance.diagnosis.first_wrong import Divergence
@@ -82,7 +82,7 @@ def merge(x):
 """
 
 
-def write_script(found: "Divergence", folder: Path, lab: Lab) -> list[str]:
+def write_script(found: "Divergence", folder: Path, subject: Subject) -> list[str]:
     """Write `reproduce.py` and `inputs.npz` into `folder`. Returns their paths; none for a tap that has no script."""
     step = next((value for end, value in STEPS.items() if found.tap == end or found.tap.endswith("." + end)), None)
     if step is None:
@@ -90,20 +90,20 @@ def write_script(found: "Divergence", folder: Path, lab: Lab) -> list[str]:
     kind, inputs, formula = step
     if found.override == "causal_attention" and kind in ("scores", "probs", "out"):
         kind, inputs, formula = "attention", ("attn.qkv",), "causal attention"
-    arrays, expected = saved(found, lab, kind, inputs)
+    arrays, expected = saved(found, subject, kind, inputs)
     folder.mkdir(parents=True, exist_ok=True)
     config = probe(found.probe).config
     named: dict[str, Any] = {f"a{i}": a for i, a in enumerate(arrays)}
     mask = np.tril(np.ones((len(found.ids),) * 2, dtype=bool))
     np.savez(folder / "inputs.npz", expected=expected, mask=mask, **named)
     body = _BODIES[activation(found.probe) if kind == "activation" else kind]
-    own, call = own_function(found, lab, kind, len(arrays))
+    own, call = own_function(found, subject, kind, len(arrays))
     layer = int(found.tap.split(".")[1]) if found.tap.startswith("h.") else 0
     text = SCRIPT.format(
         title=f"{found.tap} of probe {found.probe}: {formula}", sentence=textwrap.fill(found.sentence, 110),
-        imports=library_import(lab), helpers=_HELPERS, own=own, body=call or body, eps=config.layer_norm_epsilon,
+        imports=library_import(subject), helpers=_HELPERS, own=own, body=call or body, eps=config.layer_norm_epsilon,
         scale=config.scales()[layer], limit=max(1e-6, found.limit * unit_of(found)), tap=found.tap,
-        library=lab.backend.library,
+        library=subject.backend.library,
     )  # fmt: skip
     (folder / "reproduce.py").write_text(text, encoding="utf-8")
     return [str(folder / "reproduce.py"), str(folder / "inputs.npz")]
@@ -121,9 +121,11 @@ def activation(name: str) -> str:
     return ACTIVATIONS[probe(name).config.activation_function]
 
 
-def saved(found: "Divergence", lab: Lab, kind: str, inputs: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+def saved(
+    found: "Divergence", subject: Subject, kind: str, inputs: Sequence[str]
+) -> tuple[list[np.ndarray], np.ndarray]:
     """What the step reads and what it has to give, from the float64 oracle rounded to float32."""
-    ref = lab.reference(found.probe)
+    ref = subject.models.reference(found.probe)
     taps = Taps()
     ref.exact([found.ids], taps)
     seen = taps.seen
@@ -174,15 +176,15 @@ def heads(arrays: list[np.ndarray], kind: str, n_head: int) -> list[np.ndarray]:
     return arrays
 
 
-def library_import(lab: Lab) -> str:
+def library_import(subject: Subject) -> str:
     """The line that imports the namespace."""
-    name = getattr(lab.backend.xp, "__name__", "numpy")
+    name = getattr(subject.backend.xp, "__name__", "numpy")
     return f"import {name} as xp"
 
 
-def own_function(found: "Divergence", lab: Lab, kind: str, n: int) -> tuple[str, str]:
+def own_function(found: "Divergence", subject: Subject, kind: str, n: int) -> tuple[str, str]:
     """Where one of the backend's own functions is at fault: its import and the call, or what can be said of it."""
-    function = lab.backend.overrides.get(found.override) if found.override else None
+    function = subject.backend.overrides.get(found.override) if found.override else None
     if function is None or found.override != (
         activation(found.probe) if kind == "activation" else FUNCTIONS.get(kind, kind)
     ):

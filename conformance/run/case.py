@@ -13,7 +13,8 @@ from arrayformer.conformance import cases
 from arrayformer.core.errors import InputError
 
 if TYPE_CHECKING:
-    from arrayformer.conformance.run.subject import Lab
+    from arrayformer.conformance.criterion.judgement import Judge
+    from arrayformer.conformance.run.subject import Subject
 
 LEVELS = (
     "contract",
@@ -34,7 +35,7 @@ class Case:
     level     0 to 5, see LEVELS
     title     one line, what is checked
     proves    what a pass proves and what fails it
-    function  takes a `Lab` and the arguments
+    function  takes the `Subject`, the `Judge` and the arguments
     """
 
     id: str
@@ -44,9 +45,9 @@ class Case:
     function: CaseFunction
     arguments: tuple[Any, ...] = ()
 
-    def __call__(self, lab: "Lab") -> None:
+    def __call__(self, subject: "Subject", judge: "Judge") -> None:
         """Run it. Returns where the backend is right, raises Problem where it is wrong."""
-        self.function(lab, *self.arguments)
+        self.function(subject, judge, *self.arguments)
 
 
 _cases: dict[str, Case] = {}

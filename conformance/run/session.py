@@ -10,7 +10,7 @@ from arrayformer.conformance.run.case import Case, select
 from arrayformer.conformance.run.in_process import InProcess
 from arrayformer.conformance.run.result import BAD, Result, awarded
 from arrayformer.conformance.run.spec import BackendSpec, Factory, with_options
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 from arrayformer.conformance.run.worker import Worker
 from arrayformer.conformance.run.xfails import Xfails, read_xfails
 
@@ -40,8 +40,8 @@ class Session:
             spec = BackendSpec(backend or default_backend_name(), device, dtype)
             self.runner = Worker(spec, seconds=seconds, artifacts=artifacts, limits=limits)
         else:
-            lab = Lab(with_options(backend, device, dtype), limits)
-            self.runner = InProcess(lab, seconds=seconds, artifacts=artifacts)
+            subject = Subject(with_options(backend, device, dtype))
+            self.runner = InProcess(subject, seconds=seconds, artifacts=artifacts, limits=limits)
 
     def environment(self) -> dict[str, Any]:
         """What the backend says of itself. Raises BackendError where it cannot be had."""

@@ -176,12 +176,12 @@ def _serve(answer: Any) -> None:
     hello = json.loads(first)
     from arrayformer.conformance.run.case import all_cases
     from arrayformer.conformance.run.in_process import InProcess
-    from arrayformer.conformance.run.subject import Lab
+    from arrayformer.conformance.run.subject import Subject
 
     artifacts = Path(hello["artifacts"]) if hello["artifacts"] else None
-    lab = Lab.of(BackendSpec(**hello["spec"]), hello["limits"])
     # Whoever asks keeps the time: an alarm reaches no library that does not return to Python.
-    runner = InProcess(lab, seconds=0.0, artifacts=artifacts)
+    subject = Subject.of(BackendSpec(**hello["spec"]))
+    runner = InProcess(subject, seconds=0.0, artifacts=artifacts, limits=hello["limits"])
     try:
         answer(runner.environment())
     except Exception as error:

@@ -9,7 +9,7 @@ from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.conformance.criterion.oracle import Taps, reference
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.diagnosis import first_wrong as diagnose
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 from arrayformer.conformance.wrong import WRONG
 from arrayformer.core import ops
 
@@ -88,7 +88,7 @@ def test_wrong_values_in_one_place_are_said_to_be_there(shape, places, said):
 def test_the_first_wrong_tensor_is_found_in_the_simplest_mode_with_its_cause(name, tap, mode, override, cause):
     ids = [3, 30, 0, 7]
 
-    found = diagnose.first_divergence(Lab(WRONG[name].make), "p1", ids)
+    found = diagnose.first_divergence(Subject(WRONG[name].make), "p1", ids)
 
     assert (found.probe, found.ids, found.tap, found.mode, found.override) == ("p1", ids, tap, mode, override)
     assert cause in found.cause
@@ -149,7 +149,7 @@ class WrongCompilerAlone(WrongCompiler):
     ],
 )
 def test_what_only_a_compiler_gets_wrong_is_found_compiled(make, tap, mode, override):
-    found = diagnose.first_divergence(Lab(make), "p1", None)
+    found = diagnose.first_divergence(Subject(make), "p1", None)
 
     assert (found.tap, found.mode, found.override) == (tap, mode, override)
     assert found.ids == probe("p1").rows()[0]
@@ -157,7 +157,7 @@ def test_what_only_a_compiler_gets_wrong_is_found_compiled(make, tap, mode, over
 
 
 def test_a_right_backend_has_no_wrong_tensor():
-    assert diagnose.first_divergence(Lab(NumpyBackend), "p1", None) is None
+    assert diagnose.first_divergence(Subject(NumpyBackend), "p1", None) is None
 
 
 def test_a_divergence_reads_as_one_sentence():

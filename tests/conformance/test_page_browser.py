@@ -13,7 +13,7 @@ from arrayformer.conformance.report.environment import environment
 from arrayformer.conformance.run.case import select
 from arrayformer.conformance.run.in_process import run_case
 from arrayformer.conformance.run.session import Run
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 from arrayformer.conformance.wrong import WRONG
 
 pytest.importorskip("jinja2", reason="the `report` extra is not installed")
@@ -26,8 +26,10 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a good backend beside a wrong one."""
     runs = []
     for make in (NumpyBackend, WRONG["erf_gelu"].make):
-        lab = Lab(make)
-        runs.append(Run(environment(lab.backend), [run_case(case, lab) for case in select(None, CASES)], whole=False))
+        subject = Subject(make)
+        runs.append(
+            Run(environment(subject.backend), [run_case(case, subject) for case in select(None, CASES)], whole=False)
+        )
     path = tmp_path_factory.mktemp("matrix") / "matrix.html"
     page.write(runs, path)
     return path

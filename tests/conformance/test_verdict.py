@@ -16,7 +16,7 @@ from arrayformer.conformance.run.in_process import run_case
 from arrayformer.conformance.run.result import BAD, OUTCOMES, Late, NotApplicable, Problem, Result, awarded
 from arrayformer.conformance.run.session import Run, Session
 from arrayformer.conformance.run.spec import with_options
-from arrayformer.conformance.run.subject import Lab
+from arrayformer.conformance.run.subject import Subject
 from arrayformer.conformance.run.xfails import Xfails, read_xfails
 from arrayformer.core.errors import InputError
 
@@ -116,7 +116,7 @@ def case(function):
 
 
 def raises(error):
-    def function(lab):
+    def function(subject, judge):
         raise error
 
     return function
@@ -125,7 +125,7 @@ def raises(error):
 @pytest.mark.parametrize(
     ("function", "outcome", "message"),
     [
-        (lambda lab: None, "passed", ""),
+        (lambda subject, judge: None, "passed", ""),
         (raises(NotApplicable("no such dtype")), "skipped", "no such dtype"),
         (raises(Problem("it is wrong", at=np.int64(3))), "failed", "it is wrong"),
         (raises(ValueError("oh")), "error", "ValueError: oh"),
@@ -133,7 +133,7 @@ def raises(error):
     ],
 )
 def test_whatever_a_case_does_becomes_a_result(function, outcome, message):
-    result = run_case(case(function), Lab(NumpyBackend))
+    result = run_case(case(function), Subject(NumpyBackend))
 
     assert (result.outcome, result.message) == (outcome, message)
     assert bool(result.traceback) is (outcome == "error")
@@ -146,13 +146,13 @@ def test_whatever_a_case_does_becomes_a_result(function, outcome, message):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Late()])
 def test_an_interrupt_and_the_alarm_pass_through(error):
     with pytest.raises(type(error)):
-        run_case(case(raises(error)), Lab(NumpyBackend))
+        run_case(case(raises(error)), Subject(NumpyBackend))
 
 
 def test_a_case_that_waits_is_ended_by_the_alarm_and_the_next_one_is_not():
     with Session(NumpyBackend, seconds=0.1) as short, Session(NumpyBackend, seconds=30.0) as long:
-        late = short.run(case(lambda lab: time.sleep(60)))
-        fine = long.run(case(lambda lab: time.sleep(0.2)))
+        late = short.run(case(lambda subject, judge: time.sleep(60)))
+        fine = long.run(case(lambda subject, judge: time.sleep(0.2)))
 
     assert (late.outcome, late.message, late.id, late.level) == ("timeout", "no answer after 0.1 s", "L1-mine", 1)
     assert fine.outcome == "passed"
@@ -160,8 +160,8 @@ def test_a_case_that_waits_is_ended_by_the_alarm_and_the_next_one_is_not():
 
 
 def test_what_a_case_sees_on_standard_output_fails_it():
-    said = run_case(case(lambda lab: print("loading kernels")), Lab(NumpyBackend))
-    from_below = run_case(case(lambda lab: os.write(1, b"cublas: hello")), Lab(NumpyBackend))
+    said = run_case(case(lambda subject, judge: print("loading kernels")), Subject(NumpyBackend))
+    from_below = run_case(case(lambda subject, judge: os.write(1, b"cublas: hello")), Subject(NumpyBackend))
 
     assert (said.outcome, from_below.outcome) == ("failed", "failed")
     assert "wrote on standard output: 'loading kernels\\n'" in said.message
