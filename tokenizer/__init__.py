@@ -1,11 +1,11 @@
 """Text <-> ids: byte-level BPE. No arrays here, and of the rest of the project only its errors."""
 
+from arrayformer.tokenizer.errors import UnsupportedTokenizerError
 from arrayformer.tokenizer.explanation import Explanation, Piece, render
 from arrayformer.tokenizer.files import has_tokenizer, load_tokenizer
 from arrayformer.tokenizer.gpt2_table import gpt2_tokenizer
 from arrayformer.tokenizer.stream import StreamDecoder
 from arrayformer.tokenizer.tokenizer import Tokenizer
-from arrayformer.tokenizer.tokenizer_json import UnsupportedTokenizerError
 
 __all__ = [
     "Explanation",

@@ -21,9 +21,10 @@ from arrayformer.core.files import strict_json
 from arrayformer.core.files.untrusted import ModelDirectory, opened
 from arrayformer.tokenizer import table
 from arrayformer.tokenizer.alphabet import PRINTABLE
+from arrayformer.tokenizer.errors import UnsupportedTokenizerError
 from arrayformer.tokenizer.table import MergeError
 from arrayformer.tokenizer.tokenizer import Tokenizer
-from arrayformer.tokenizer.tokenizer_json import SINGLE, UnsupportedTokenizerError, read_tokenizer_json
+from arrayformer.tokenizer.tokenizer_json import SINGLE, read_tokenizer_json
 
 _PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 _ADDED, _OPTIONS = "added_tokens.json", "tokenizer_config.json"

@@ -1,118 +1,113 @@
-"""Encodes text quickly: most words of a text were seen before.
+r"""Step 1 of the way of the data: cut text into pieces, which are then merged each on its own.
 
-`regex` needs more time to find the pieces of a text than tiktoken needs for everything. But no piece has a space
-anywhere except at its beginning or inside white space, so before a space that is followed by something visible
-there is always a boundary. Text is therefore cut at those spaces, which is one call of `str.split`, and each word
-is looked up in a dict of the ids of words. Only new words are split into pieces and merged.
+A merge never crosses from one piece into the next, so that no token spans two words. How text is cut belongs to the
+vocabulary as the merges do: another way gives other ids, and no error. Four ways are in wide use.
 
-Ids are kept as packed machine words: joining bytes and unpacking them at once is the fastest way to a flat list.
+**gpt2.** GPT-2's pattern takes, at each place of the text, the first of these alternatives that fits:
+
+    '(?:s|t|re|ve|m|ll|d)   the ends of English contractions: 's 't 're 've 'm 'll 'd. Lower case only: in DON'T
+                            the apostrophe is punctuation and T a word, a slip of GPT-2 that its vocabulary keeps
+     ?\p{L}+                a word: letters of any script, and the one space before them. " the" is thus one piece,
+                            and one token, and most text needs no token for spaces
+     ?\p{N}+                a number: digits, also Roman numerals and fractions, with the space before them
+     ?[^\s\p{L}\p{N}]+      everything else that can be seen: punctuation, symbols, emoji, marks that combine
+    \s+(?!\S)               white space up to its end or, where something follows it, all but its last character:
+                            that one is left for the word, if it is a space
+    \s+                     what white space remains: the last character that was left and is no space
+
+**smollm.** Each digit is cut out first (in the pattern: it comes first, and alone), then GPT-2's way runs on what lies
+between. White space before a digit is therefore at the end of its part and is one piece: "a  1" is "a", "  ", "1".
+
+**llama-bpe.** Llama 3's, which is that of OpenAI's cl100k with limits taken out:
+
+    (?i:'s|'t|'re|'ve|'m|'ll|'d)     contractions in any case
+    [^\r\n\p{L}\p{N}]?\p{L}+         a word, with any one character before it that is no letter, digit or line end:
+                                     "(word" and "\tword" are one piece
+    \p{N}{1,3}                       numbers in groups of up to three digits, without the space
+     ?[^\s\p{L}\p{N}]+[\r\n]*        punctuation with the space before it and the line ends behind it
+    \s*[\r\n]+                       white space up to the last of some line ends
+    \s+(?!\S)|\s+                    other white space, as above
+
+**qwen2.** As llama-bpe, but each digit is a piece of its own.
 """
 
 import re
-import sys
-from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import regex
 
-MAX_ENTRIES = 1 << 18
-"""Words, and pieces, that are remembered at most; 10 MB of English have 107,000 different words between spaces."""
+from arrayformer.core.errors import TokenizerError
 
-MAX_LENGTH = 48
-"""Characters of the longest word that is remembered."""
-
-_CHUNK = 1 << 16
-
-_SPLIT = regex.compile(r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
-# The same for ASCII: the standard library has no \p{L}, but takes a third of the time.
-_SPLIT_ASCII = re.compile(r" ?[A-Za-z]+|'(?:s|t|re|ve|m|ll|d)| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII)
-_BOUNDARY = re.compile(r" (?=\S)")
+# Letters go first, as they are the most; the order does not matter where alternatives begin with other characters.
+_CONTRACTIONS = r"'(?:s|t|re|ve|m|ll|d)"
+_LLAMA = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}COUNT| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
-def split(text: str) -> list[str]:
-    """Step 1, GPT-2's pattern: contractions; a word, number or other run with the space before it; white space."""
-    return _SPLIT_ASCII.findall(text) if text.isascii() else _SPLIT.findall(text)
+class Splitter(Protocol):
+    """What a `Tokenizer` needs to know of a way to cut text."""
 
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
 
-class _Unclear(Exception):
-    """A word that `str.split` cut out of white space."""
+    @property
+    def boundary(self) -> str | None:
+        """Where a text may be cut before it is split, so that the pieces stay the same.
 
-
-class _Pieces(dict[str, bytes]):
-    """Ids of pieces; what it lacks it encodes, and remembers within bounds."""
-
-    def __init__(self, encode_piece: Callable[[str], Iterable[int]]) -> None:
-        super().__init__()
-        self._encode_piece = encode_piece
-
-    def __missing__(self, piece: str) -> bytes:
-        return _remember(self, piece, array("I", self._encode_piece(piece)).tobytes())
-
-    def of(self, text: str) -> bytes:
-        """The ids of any text, piece by piece."""
-        return b"".join(map(self.__getitem__, split(text)))
-
-
-class _Words(dict[str, bytes]):
-    """Ids of words that stand after a space."""
-
-    def __init__(self, pieces: _Pieces) -> None:
-        super().__init__()
-        self._pieces = pieces
-
-    def __missing__(self, word: str) -> bytes:
-        if not word or word[0].isspace():
-            raise _Unclear
-        return _remember(self, word, self._pieces.of(" " + word))
-
-
-def _remember(cache: dict[str, bytes], key: str, ids: bytes) -> bytes:
-    if len(key) <= MAX_LENGTH:
-        if len(cache) >= MAX_ENTRIES:
-            cache.clear()  # the frequent ones are soon back, and no look-up has to count
-        cache[key] = ids
-    return ids
-
-
-class WordEncoder:
-    """Text -> ids by words."""
-
-    def __init__(self, encode_piece: Callable[[str], Iterable[int]], known: Callable[[], Mapping[str, int]]) -> None:
-        """Two functions on which it rests.
-
-        encode_piece  the ids of one piece of `split`; called for each that is new
-        known         words with the id that each is after a space; called once, when the first long text comes
+        A pattern that matches one space. Each space between two visible characters has to be such a place. None where
+        that is not so.
         """
-        self._pieces = _Pieces(encode_piece)
-        self._words = _Words(self._pieces)
-        self._known: Callable[[], Mapping[str, int]] | None = known
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of `text`, of any length."""
-        first = _BOUNDARY.search(text)
-        if first is None:
-            return _unpack(self._pieces.of(text))
-        known = self._known
-        if known and len(text) > _CHUNK:
-            self._known = None
-            self._words.update((word, id.to_bytes(4, sys.byteorder)) for word, id in known().items())
-        ids = _unpack(self._pieces.of(text[: first.start()]))
-        start = first.end()
-        while start <= len(text):
-            cut = _BOUNDARY.search(text, start + _CHUNK)
-            end = cut.start() if cut else len(text)
-            ids += _unpack(self._encode_chunk(text[start:end]))
-            start = end + 1
-        return ids
-
-    def _encode_chunk(self, chunk: str) -> bytes:
-        # Each word of the chunk stands after a space; where white space follows a space only the pattern of
-        # the boundary knows the words.
-        try:
-            return b"".join(map(self._words.__getitem__, chunk.split(" ")))
-        except _Unclear:
-            return b"".join(map(self._words.__getitem__, _BOUNDARY.split(chunk)))
+    def pieces(self, text: str) -> list[str]:
+        """The pieces of a text, in order."""
 
 
-def _unpack(ids: bytes) -> list[int]:
-    return memoryview(ids).cast("I").tolist()
+@dataclass(frozen=True)
+class SplitRule:
+    """A way to cut that is one pattern. The matches of `pattern`, joined, are the text again."""
+
+    name: str
+    pattern: str
+    boundary: str = r" (?=\S)"
+
+    def pieces(self, text: str) -> list[str]:
+        """The pieces of a text. Joined they are the text again."""
+        return self._find_ascii(text) if text.isascii() else self._find(text)
+
+    @cached_property
+    def _find(self) -> Callable[[str], list[str]]:
+        return regex.compile(self.pattern).findall
+
+    @cached_property
+    def _find_ascii(self) -> Callable[[str], list[str]]:
+        # The standard library's engine has no \p{L}, but takes a third of the time; in ASCII the classes are short.
+        inside = self.pattern.replace(r"[^\r\n\p{L}\p{N}]", r"[^\r\nA-Za-z0-9]")
+        inside = inside.replace(r"[^\s\p{L}\p{N}]", r"[^\sA-Za-z0-9]").replace(r"[^\s\p{N}]", r"[^\s0-9]")
+        return re.compile(inside.replace(r"\p{L}", "[A-Za-z]").replace(r"\p{N}", "[0-9]"), re.ASCII).findall
+
+
+GPT2 = SplitRule("gpt2", rf" ?\p{{L}}+|{_CONTRACTIONS}| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+")
+# A space before a digit is one piece with the white space before it: it begins one only behind something visible.
+SMOLLM = SplitRule(
+    "smollm",
+    rf"\p{{N}}| ?\p{{L}}+|{_CONTRACTIONS}| ?[^\s\p{{L}}\p{{N}}]+|\s+(?![^\s\p{{N}}])|\s+",
+    r"(?<=\S) (?=\S)| (?=[^\s\p{N}])",
+)
+LLAMA_BPE = SplitRule("llama-bpe", _LLAMA.replace("COUNT", "{1,3}"))
+QWEN2 = SplitRule("qwen2", _LLAMA.replace("COUNT", ""))
+
+RULES = {rule.name: rule for rule in (GPT2, SMOLLM, LLAMA_BPE, QWEN2)}
+"""The ways that are known, by name."""
+
+
+def split_rule(name: str) -> SplitRule:
+    """The rule of this name. Raises TokenizerError for an unknown one."""
+    if name not in RULES:
+        raise TokenizerError(f"no split rule is named {name[:60]!r}; there are {', '.join(RULES)}")
+    return RULES[name]

@@ -16,6 +16,9 @@ MAX_FILE = 64 << 20
 MAX_VALUES = 4_000_000
 """Values in one JSON file: a vocabulary and its merges, two tokens each."""
 
+MAX_MERGES = 1_000_000
+"""The same for merges; the largest tables in use have 515,000."""
+
 MAX_TOKEN = 4096
 """Characters in one token; GPT-2's longest has 128."""
 
@@ -30,25 +33,25 @@ class MergeError(TokenizerError):
         self.what = what
 
 
-def check_vocab(vocab: Mapping[str, int], special_tokens: Mapping[str, int]) -> None:
+def check_vocab(vocab: Mapping[str, int], added_tokens: Mapping[str, int]) -> None:
     """Raises TokenizerError unless all ids together are 0 to n-1, each once, and the tokens are of the alphabet."""
     if not vocab:
         raise TokenizerError("the vocabulary is empty: it needs an id for each byte")
-    if len(vocab) + len(special_tokens) > MAX_VOCAB:
+    if len(vocab) + len(added_tokens) > MAX_VOCAB:
         raise TokenizerError(f"the vocabulary has {len(vocab)} entries; at most {MAX_VOCAB} are possible")
-    for token, id in special_tokens.items():
+    for token, id in added_tokens.items():
         if vocab.get(token, id) != id:
             raise TokenizerError(
-                f"the special token {token[:60]!r} has the id {id}, but {vocab[token]} in the vocabulary"
+                f"the added token {token[:60]!r} has the id {id}, but {vocab[token]} in the vocabulary"
             )
-    table = {**vocab, **special_tokens}
+    table = {**vocab, **added_tokens}
     _check_ids(table)
     if max(map(len, table)) > MAX_TOKEN or "" in table:
         token = "" if "" in table else max(table, key=len)
         raise TokenizerError(
             f"the token with id {table[token]} has {len(token)} characters; 1 to {MAX_TOKEN} are possible"
         )
-    _check_characters(table, special_tokens)
+    _check_characters(table, added_tokens)
 
 
 def _check_ids(table: Mapping[str, int]) -> None:
@@ -67,19 +70,19 @@ def _check_ids(table: Mapping[str, int]) -> None:
     raise TokenizerError(f"{len(table)} tokens need the ids 0 to {len(table) - 1}, but no token has the id {missing}")
 
 
-def _check_characters(table: Mapping[str, int], special_tokens: Mapping[str, int]) -> None:
+def _check_characters(table: Mapping[str, int], added_tokens: Mapping[str, int]) -> None:
     foreign = set("".join(table)).difference(PRINTABLE)
-    foreign &= set("".join(token for token in table if token not in special_tokens)) if foreign else foreign
+    foreign &= set("".join(token for token in table if token not in added_tokens)) if foreign else foreign
     if foreign:
         character = min(foreign)
-        token = next(token for token in table if character in token and token not in special_tokens)
+        token = next(token for token in table if character in token and token not in added_tokens)
         raise TokenizerError(
             f"the token {token[:60]!r} holds {character!r} (U+{ord(character):04X}), which stands for no byte: "
             "this is no byte-level BPE table"
         )
-    for token in special_tokens:
+    for token in added_tokens:
         if not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token):
-            raise TokenizerError(f"the special token {token[:60]!r} holds a lone surrogate, which is no text")
+            raise TokenizerError(f"the added token {token[:60]!r} holds a lone surrogate, which is no text")
 
 
 def number_merges(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> tuple[Ranks, list[int]]:
@@ -87,6 +90,8 @@ def number_merges(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -
 
     Raises MergeError where a merge stands twice, or one of its parts or its result is not in `vocab`.
     """
+    if len(merges) > MAX_MERGES:
+        raise TokenizerError(f"there are {len(merges)} merges; at most {MAX_MERGES} are possible")
     lefts = [left for left, _ in merges]
     rights = [right for _, right in merges]
     try:
@@ -110,4 +115,4 @@ def _first_fault(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) ->
         if (left, right) in seen:
             return MergeError(place, f"{shown} stands in the table twice")
         seen.add((left, right))
-    raise AssertionError("no merge is at fault")
+    return MergeError(len(merges), "the table does not hold together")

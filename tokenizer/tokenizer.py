@@ -1,20 +1,21 @@
-"""Text to ids and back: byte-level BPE, as GPT-2 does it."""
+"""Text to ids and back: byte-level BPE."""
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import SupportsIndex, cast
+from typing import Self, SupportsIndex, cast
 
-import regex
-
-from arrayformer.core.errors import InputError
+from arrayformer.core.errors import InputError, TokenizerError
+from arrayformer.tokenizer.added import AddedToken, AddedTokens, Part
 from arrayformer.tokenizer.alphabet import PRINTABLE, to_bytes, to_printable
 from arrayformer.tokenizer.explanation import Explanation, Merge, Piece
-from arrayformer.tokenizer.merge import merge, merge_steps
-from arrayformer.tokenizer.split import WordEncoder, split
+from arrayformer.tokenizer.merge import SHORT, merge, merge_steps
+from arrayformer.tokenizer.split import Splitter, split_rule
 from arrayformer.tokenizer.stream import StreamDecoder
 from arrayformer.tokenizer.table import check_vocab, number_merges
+from arrayformer.tokenizer.word_cache import WordEncoder
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -25,9 +26,19 @@ _SPACE = PRINTABLE[ord(" ")]
 MAX_BYTES = 256 << 20
 """Text of more UTF-8 bytes than this is refused before any work is done."""
 
+MAX_EXPLAINED = 1 << 20
+"""The same for text that is explained, of which every step is kept."""
+
 
 class Tokenizer:
-    """A byte-level BPE. One instance may be used by many threads."""
+    """A byte-level BPE. One instance may be used by many threads.
+
+    n_vocab         how many ids there are
+    special_tokens  text -> id of the tokens that are found in text only where asked for
+    added_tokens    text -> token of all that are cut out of text whole, the special ones too
+    bos_id, eos_id  the ids with which a text begins and ends, None where the tokenizer has none
+    rule            how text is cut into pieces
+    """
 
     def __init__(
         self,
@@ -35,28 +46,83 @@ class Tokenizer:
         merges: Sequence[tuple[str, str]],
         special_tokens: Mapping[str, int] | None = None,
         *,
+        rule: str | Splitter = "gpt2",
+        added_tokens: Iterable[AddedToken] = (),
         ignore_merges: bool = False,
+        normalization: str | None = None,
+        bos: str | None = None,
+        eos: str | None = None,
+        unk: str | None = None,
+        around: tuple[Sequence[str], Sequence[str]] = ((), ()),
     ) -> None:
         """Build a tokenizer from its tables.
 
-        vocab           token in the printable alphabet -> id; it may hold the special tokens too
+        vocab           token in the printable alphabet -> id; it may hold the added tokens too
         merges          pairs of tokens, the first joined first
         special_tokens  text -> id of tokens that are one id whatever their letters (`<|endoftext|>`)
+        rule            how text is cut into pieces: the name of one of `split.RULES`, or the way itself
+        added_tokens    more tokens of that kind, which need not be special, with their options
         ignore_merges   a piece that is a token as a whole gets its id without a look at the merges. For a table in
                         which the merges lead there anyway it only saves time
+        normalization   the Unicode form that text is brought to first, "NFC" or None
+        bos, eos        the tokens with which a text begins and ends; `<|endoftext|>` ends it where nothing is said
+        unk             the token that stands for a byte without one; such a byte is refused where there is none
+        around          the tokens that `encode` puts before and after every text
 
-        Raises TokenizerError unless all ids together are 0 to n-1 and each merge is made of tokens in `vocab`.
+        Raises TokenizerError unless all ids together are 0 to n-1, each merge is made of tokens in `vocab` and the
+        other tokens are there.
         """
-        special = dict(special_tokens or {})
-        check_vocab(vocab, special)
-        self.n_vocab = len(vocab) + len(special.keys() - vocab.keys())
-        self.special_tokens: Mapping[str, int] = special
-        self.eos_id: int | None = special.get(END_OF_TEXT)
-        self._vocab = vocab if special.keys().isdisjoint(vocab) else _without(vocab, special)
+        added = {text: AddedToken(text, id) for text, id in (special_tokens or {}).items()}
+        added |= {token.content: token for token in added_tokens}
+        ids = {text: token.id for text, token in added.items()}
+        check_vocab(vocab, ids)
+        self.n_vocab = len(vocab) + len(ids.keys() - vocab.keys())
+        self.added_tokens: Mapping[str, AddedToken] = added
+        self.special_tokens: Mapping[str, int] = {text: id for text, id in ids.items() if added[text].special}
+        # Text alone never becomes a special token, so the merges know none.
+        self._vocab = _without(vocab, self.special_tokens)
+        self._ids: Mapping[str, int] = {**vocab, **ids}
+        self.bos_id = None if bos is None else self._id_of(bos, "bos")
+        self.eos_id = self._ids.get(END_OF_TEXT) if eos is None else self._id_of(eos, "eos")
+        self._before, self._after = ([self._id_of(token, "template") for token in tokens] for tokens in around)
+        self.rule: Splitter = split_rule(rule) if isinstance(rule, str) else rule
+        self.normalization = normalization
         self._ranks, self._results = number_merges(self._vocab, merges)
-        self._byte_ids = [self._vocab.get(character, -1) for character in PRINTABLE]
+        self._unk_id = -1 if unk is None else self._id_of(unk, "unknown")
+        self._byte_ids = [self._vocab.get(character, self._unk_id) for character in PRINTABLE]
         self._ignore_merges = ignore_merges
-        self._words = WordEncoder(self._encode_piece, self._known_words)
+        self._words = WordEncoder(self.rule, self._encode_piece, self._known_words)
+        self._added = AddedTokens(added.values(), self._normalize)
+
+    @classmethod
+    def from_tokens(
+        cls,
+        tokens: Sequence[str],
+        merges: Sequence[str],
+        types: Sequence[int],
+        pre: str,
+        *,
+        bos: int | None = None,
+        eos: int | None = None,
+        add_bos: bool | None = None,
+        add_eos: bool | None = None,
+    ) -> Self:
+        """The tokenizer of a GGUF file's metadata, whose `tokenizer.ggml.model` is "gpt2".
+
+        tokens    `tokenizer.ggml.tokens`: the place of a token in the list is its id
+        merges    `tokenizer.ggml.merges`: two tokens with a space between
+        types     `tokenizer.ggml.token_type`: a number for each token, see `ggml.TokenType`
+        pre       `tokenizer.ggml.pre`: llama.cpp's name for the way to cut
+        bos, eos  `tokenizer.ggml.bos_token_id`, `tokenizer.ggml.eos_token_id`
+        add_bos, add_eos  `tokenizer.ggml.add_bos_token`, `tokenizer.ggml.add_eos_token`; None where the file does not
+                  say: then llama.cpp's rule for `pre`
+
+        Raises UnsupportedTokenizerError for an unknown `pre`, TokenizerError for tables that do not hold together.
+        """
+        from arrayformer.tokenizer.ggml import tables
+
+        found = tables(tokens, merges, types, pre, bos=bos, eos=eos, add_bos=add_bos, add_eos=add_eos)
+        return cls(found.vocab, found.merges, **found.options)
 
     @property
     def vocab(self) -> dict[str, int]:
@@ -69,23 +135,24 @@ class Tokenizer:
         return [(self._tokens[left], self._tokens[right]) for left, right in self._ranks]
 
     def split(self, text: str) -> list[str]:
-        """Step 1: the pieces that are merged on their own. Joined they are the text again."""
-        return split(text)
+        """Step 1: the pieces that are merged on their own. Joined they are the text again, as it was normalized."""
+        return self.rule.pieces(self._normalize(text))
 
-    def encode(self, text: str, *, allowed_special: Iterable[str] = ()) -> list[int]:
+    def encode(self, text: str, *, allowed_special: Iterable[str] = (), add_special_tokens: bool = True) -> list[int]:
         """The ids of `text`.
 
-        A special token written in the text is ordinary text unless it is named in `allowed_special`.
+        allowed_special     special tokens that stand in the text as such; any other is ordinary text
+        add_special_tokens  whether to put the tokens around it with which this tokenizer begins and ends a text
+
         Raises InputError for text that is not a str, has a lone surrogate (which UTF-8 cannot write) or is larger
         than MAX_BYTES, and for a name in `allowed_special` that is no special token.
         """
-        _check_text(text)
-        allowed = self._check_allowed(allowed_special)
-        if not allowed:
-            return self._words.encode(text)
-        ids: list[int] = []
-        for n, part in enumerate(_special_pattern(allowed).split(text)):
-            ids += [self.special_tokens[part]] if n % 2 else self._words.encode(part)
+        _check_text(text, MAX_BYTES)
+        ids = list(self._before) if add_special_tokens else []
+        for part in self._added.cut(text, self._check_allowed(allowed_special)):
+            ids += self._words.encode(part.text) if part.token is None else [part.token.id]
+        if add_special_tokens:
+            ids += self._after
         return ids
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
@@ -123,15 +190,30 @@ class Tokenizer:
         return StreamDecoder(token_bytes)
 
     def explain(self, text: str) -> Explanation:
-        """Every stage from text to ids: pieces, bytes in the printable alphabet, merges in order, ids."""
-        _check_text(text)
-        return Explanation(text, [self._explain_piece(piece) for piece in split(text)])
+        """Every stage from text to ids: pieces, bytes in the printable alphabet, merges in order, ids.
+
+        The ids are those that `encode` gives. Raises InputError as it does, and for text larger than MAX_EXPLAINED.
+        """
+        _check_text(text, MAX_EXPLAINED)
+        pieces = [self._whole("", id) for id in self._before]
+        for part in self._added.cut(text, ()):
+            pieces += self._explain_part(part)
+        return Explanation(text, pieces + [self._whole("", id) for id in self._after])
+
+    def _explain_part(self, part: Part) -> Iterator[Piece]:
+        if part.token is None:
+            yield from map(self._explain_piece, self.rule.pieces(part.text))
+        else:
+            yield self._whole(part.text, part.token.id)
+
+    def _whole(self, text: str, id: int) -> Piece:
+        return Piece(text, text, [], [self._tokens[id]], [id])
 
     def _explain_piece(self, piece: str) -> Piece:
-        ids = self._byte_level(piece)
-        steps = merge_steps(ids, self._ranks, self._results)
-        merges = [Merge(rank, [self._tokens[id] for id in ids]) for rank in steps]
         final = list(self._encode_piece(piece))
+        ids = self._byte_level(piece)
+        steps = merge_steps(ids, self._ranks, self._results) if len(ids) <= SHORT else iter(())
+        merges = [Merge(rank, [self._tokens[id] for id in ids]) for rank in steps]
         shown = merges if final == ids else []
         return Piece(piece, to_printable(piece.encode()), shown, [self._tokens[id] for id in final], final)
 
@@ -152,14 +234,21 @@ class Tokenizer:
             raise InputError(f"this tokenizer has no token for the byte 0x{lost:02x}, which {piece[:60]!r} holds")
         return ids
 
+    def _normalize(self, text: str) -> str:
+        return unicodedata.normalize("NFC", text) if self.normalization else text
+
+    def _id_of(self, token: str, role: str) -> int:
+        if token not in self._ids:
+            raise TokenizerError(f"the {role} token {token[:60]!r} is neither in the vocabulary nor an added token")
+        return self._ids[token]
+
     @cached_property
     def _tokens(self) -> list[str]:
-        table = {**self._vocab, **self.special_tokens}
-        return sorted(table, key=table.__getitem__)
+        return sorted(self._ids, key=self._ids.__getitem__)
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        return [token.encode() if token in self.special_tokens else to_bytes(token) for token in self._tokens]
+        return [token.encode() if token in self.added_tokens else to_bytes(token) for token in self._tokens]
 
     def _check_allowed(self, allowed_special: Iterable[str]) -> set[str]:
         allowed = {allowed_special} if isinstance(allowed_special, str) else set(allowed_special)
@@ -177,7 +266,7 @@ class Tokenizer:
         return number
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: str, limit: int) -> None:
     if not isinstance(text, str):
         raise InputError(f"the text is of type {type(text).__name__}; pass a str (bytes are decoded as UTF-8 first)")
     try:
@@ -187,13 +276,11 @@ def _check_text(text: str) -> None:
             f"the text has a lone surrogate, U+{ord(text[error.start]):04X}, at character {error.start}: "
             "that is no Unicode text; decode the original bytes as UTF-8 with errors='replace'"
         ) from None
-    if size > MAX_BYTES:
-        raise InputError(f"the text has {size} bytes; at most {MAX_BYTES} are encoded at once: split it")
+    if size > limit:
+        raise InputError(f"the text has {size} bytes; at most {limit} are taken at once: split it")
 
 
-def _special_pattern(allowed: Iterable[str]) -> "regex.Pattern[str]":
-    return regex.compile("(" + "|".join(map(regex.escape, sorted(allowed, key=len, reverse=True))) + ")")
-
-
-def _without(vocab: Mapping[str, int], special: Mapping[str, int]) -> dict[str, int]:
+def _without(vocab: Mapping[str, int], special: Mapping[str, int]) -> Mapping[str, int]:
+    if special.keys().isdisjoint(vocab):
+        return vocab
     return {token: id for token, id in vocab.items() if token not in special}

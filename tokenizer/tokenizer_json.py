@@ -9,10 +9,7 @@ from arrayformer.core.errors import TokenizerError
 from arrayformer.core.files import strict_json
 from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.tokenizer import table
-
-
-class UnsupportedTokenizerError(TokenizerError):
-    """A tokenizer of another kind: nothing is broken, but its ids cannot be made here."""
+from arrayformer.tokenizer.errors import UnsupportedTokenizerError
 
 
 class Table(NamedTuple):

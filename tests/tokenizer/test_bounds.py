@@ -8,8 +8,8 @@ from arrayformer.core.errors import InputError, TokenizerError
 from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.tokenizer import Tokenizer, gpt2_tokenizer, load_tokenizer
 from arrayformer.tokenizer.alphabet import PRINTABLE, to_bytes, to_printable
-from arrayformer.tokenizer.split import MAX_LENGTH
 from arrayformer.tokenizer.tokenizer_json import read_tokenizer_json
+from arrayformer.tokenizer.word_cache import MAX_LENGTH
 
 BYTES = {character: id for id, character in enumerate(PRINTABLE)}
 LONG = "x" * 90

@@ -166,7 +166,7 @@ def test_a_long_text_has_the_ids_of_its_parts(gpt2):
 
 
 def test_the_memory_of_words_is_bounded(monkeypatch):
-    monkeypatch.setattr("arrayformer.tokenizer.split.MAX_ENTRIES", 50)
+    monkeypatch.setattr("arrayformer.tokenizer.word_cache.MAX_ENTRIES", 50)
     new = gpt2_tokenizer.__wrapped__()
     text = " ".join(f"w{n}" for n in range(1000)) + " " + "x" * 1000
 

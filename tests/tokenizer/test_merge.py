@@ -1,5 +1,6 @@
 """Merging: the loop for words and the heap for long pieces do the same, and the long one takes no long time."""
 
+import doctest
 import random
 from itertools import pairwise
 
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from arrayformer.tokenizer.merge import _SHORT, merge, merge_long, merge_steps
+import arrayformer.tokenizer.merge
+from arrayformer.tokenizer.merge import SHORT, merge, merge_long, merge_steps
 
 
 @st.composite
@@ -61,7 +63,7 @@ def test_a_lower_rank_that_comes_up_goes_first():
         assert merge_long(ids, ranks, results) == plain(ids, ranks, results)
 
 
-@pytest.mark.parametrize("length", [_SHORT - 1, _SHORT, _SHORT + 1, 3 * _SHORT])
+@pytest.mark.parametrize("length", [SHORT - 1, SHORT, SHORT + 1, 3 * SHORT])
 def test_the_change_from_one_way_to_the_other_does_not_show(gpt2, tiktoken_encode, length):
     for unit in ("a", "abcdefgh", "^", "漢字", "zq"):
         text = (unit * length)[:length]
@@ -86,3 +88,8 @@ def test_a_million_characters_without_a_break_come_back(gpt2, text):
 
 def test_long_random_letters_have_tiktokens_ids(gpt2, tiktoken_encode):
     assert gpt2.encode(letters(20_000)) == tiktoken_encode(letters(20_000))
+
+
+def test_the_six_lines_that_say_it_all_do_what_they_say():
+    assert doctest.testmod(arrayformer.tokenizer.merge).attempted == 2
+    assert doctest.testmod(arrayformer.tokenizer.merge).failed == 0

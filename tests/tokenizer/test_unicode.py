@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from arrayformer.core.errors import InputError
 from arrayformer.tokenizer import gpt2_tokenizer
-from arrayformer.tokenizer.split import WordEncoder, split
+from arrayformer.tokenizer.split import RULES, split_rule
+from arrayformer.tokenizer.word_cache import WordEncoder
 
 # As OpenAI's encoder.py has it.
 PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -63,12 +64,14 @@ def test_the_ids_are_tiktokens(tiktoken_encode, text):
     assert gpt2_tokenizer().encode(text) == tiktoken_encode(text)
 
 
-@given(texts)
-@example("".join(PARTS))
-@example(" ".join(PARTS))
+@pytest.mark.parametrize("rule", RULES)
+@given(text=texts)
+@example(text="".join(PARTS))
+@example(text=" ".join(PARTS))
+@example(text="DON'T we'LL 'ſ İ's a\x1c 1  2 \u0301x 12345 \t\n\r\n (a) ...\n\n")
 @quick
-def test_the_ids_are_those_of_hugging_face(hugging_face_encode, text):
-    assert gpt2_tokenizer().encode(text) == hugging_face_encode(text)
+def test_the_ids_are_those_of_hugging_face_by_every_rule(gpt2_by, hugging_face_by, rule, text):
+    assert gpt2_by[rule].encode(text) == hugging_face_by[rule].encode(text).ids
 
 
 @given(texts)
@@ -78,12 +81,12 @@ def test_words_and_pieces_give_the_same_ids(text):
     # encode() cuts at spaces and looks words up; piece by piece is the definition.
     tokenizer = gpt2_tokenizer()
 
-    assert tokenizer.encode(text) == [id for piece in split(text) for id in tokenizer._encode_piece(piece)]
+    assert tokenizer.encode(text) == [id for piece in tokenizer.split(text) for id in tokenizer._encode_piece(piece)]
     assert tokenizer.encode(text) == tokenizer.explain(text).ids
     assert "".join(tokenizer.split(text)) == text
 
 
-def pieces_by_words(text):
+def pieces_by_words(text, rule):
     """The pieces that reach the merges when encode() goes by words: each gets its own id here."""
     pieces = []
 
@@ -91,21 +94,32 @@ def pieces_by_words(text):
         pieces.append(piece)
         return [len(pieces) - 1]
 
-    return [pieces[id] for id in WordEncoder(number, dict).encode(text)]
+    return [pieces[id] for id in WordEncoder(rule, number, dict).encode(text)]
 
 
 # GPT-2's table hides some wrong cuts, because it joins no space with other white space; other tables do.
+@pytest.mark.parametrize("rule", RULES)
 @given(
-    st.lists(st.sampled_from([" ", " ", "\n", "\t", "\x1c", "\xa0", "a", "b's", "1", "é", "-"]), max_size=30).map(
-        "".join
-    )
+    text=st.lists(
+        st.sampled_from([" ", " ", "\n", "\t", "\r\n", "\x1c", "\xa0", "a", "b's", "1", "é", "-", "٣", "'S"]),
+        max_size=30,
+    ).map("".join)
 )
-@example("y x\n \nb c")
-@example("y a  \n  b ")
-@example("y \x1c \x1cb \xa0 c")
+@example(text="y x\n \nb c")
+@example(text="y a  \n  b ")
+@example(text="y \x1c \x1cb \xa0 c")
+@example(text="y a\n 1 b  2 c\n d")
 @quick
-def test_going_by_words_never_cuts_a_piece(text):
-    assert pieces_by_words(text) == regex.findall(PATTERN, text)
+def test_going_by_words_never_cuts_a_piece(rule, text):
+    rule = split_rule(rule)
+
+    assert pieces_by_words(text, rule) == regex.findall(rule.pattern, text)
+    assert "".join(rule.pieces(text)) == text
+
+
+def test_gpt2s_rule_is_openais_pattern():
+    for text in ["".join(PARTS), " ".join(PARTS), "a  1\n 2 b's 'S\t c"]:
+        assert split_rule("gpt2").pieces(text) == regex.findall(PATTERN, text)
 
 
 @given(texts, st.integers(1, 40))
@@ -116,7 +130,7 @@ def test_the_size_of_a_chunk_does_not_show(text, size):
     expected = tokenizer.encode(text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("arrayformer.tokenizer.split._CHUNK", size)
+        patch.setattr("arrayformer.tokenizer.word_cache._CHUNK", size)
         ids = tokenizer.encode(text)
 
     assert ids == expected
@@ -127,7 +141,8 @@ def test_the_size_of_a_chunk_does_not_show(text, size):
 def test_ascii_is_split_like_all_other_text(text):
     accented = text + "é"  # not ASCII any more: `regex` splits it
 
-    assert split(text + "a")[:-1] == split(accented)[:-1]
+    for rule in RULES.values():
+        assert rule.pieces(text + "a")[:-1] == rule.pieces(accented)[:-1]
 
 
 @given(st.lists(st.integers(0, 50256), max_size=60))
