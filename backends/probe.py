@@ -1,27 +1,26 @@
 """Is a backend fit to run? Asked in a process of its own, which may hang, exit or crash without taking us along."""
 
-import contextlib
 import faulthandler
-import json
 import locale
 import os
 import signal
-import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from arrayformer.backends.contract import CLAIMS
 from arrayformer.backends.registry import advice, find_backend, get_backend, load_factory
+from arrayformer.core.child import Child, ChildEndedError, ChildTimeoutError, Requests, ended_with
 from arrayformer.core.errors import BackendError, PluginError
 from arrayformer.core.plugins.discovery import BackendInfo
 
 TIME_LIMIT = 60.0  # seconds; importing PyTorch with CUDA from a cold disk takes some ten
+MOST_OUTPUT = 20_000  # bytes at the end of what it wrote
 
 
 @dataclass(frozen=True)
@@ -66,27 +65,27 @@ def check_backend(name: str, *, timeout: float = TIME_LIMIT, create: bool = True
     if info.status == "not installed":
         error = f"{info.name} is not installed; {advice(info.name)}"
         return Report(info.name, info.distribution, info.version, info.value, "unavailable", "looking for it", error)
-    with tempfile.TemporaryDirectory() as folder:
-        result, output = Path(folder, "result"), Path(folder, "output")
-        command = [sys.executable, "-P", "-m", "arrayformer.backends.probe", name, str(result), str(timeout)]
-        with output.open("wb") as sink:
-            try:
-                code = subprocess.run(
-                    command + ["load"] * (not create), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
-                    timeout=timeout + 2, check=False,
-                ).returncode  # fmt: skip
-            except subprocess.TimeoutExpired:
-                code = None
-        return judge(info, read_lines(result), code, output.read_text(errors="replace")[-20_000:], timeout)
+    arguments = ("-m", "arrayformer.backends.probe", name, str(timeout), *["load"] * (not create))
+    with tempfile.TemporaryFile() as sink:
+        with Child(*arguments, stderr=sink) as child:
+            child.start()
+            found, code = outcome(child, timeout + 2)
+        sink.seek(-min(sink.tell(), MOST_OUTPUT), os.SEEK_CUR)
+        return judge(info, found, code, sink.read().decode(errors="replace"), timeout)
 
 
-def read_lines(result: Path) -> dict[str, Any]:
-    """What the child wrote, later lines over earlier ones. The last may be cut short."""
+def outcome(child: Child, seconds: float) -> tuple[dict[str, Any], int | None]:
+    """What the child tells, later words over earlier ones, and the code it ended with (None: it had to be killed)."""
     found: dict[str, Any] = {}
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        for line in result.read_text().splitlines():
-            found |= json.loads(line)
-    return found
+    deadline = time.monotonic() + seconds
+    try:
+        while found.get("step") != "done" and "error" not in found:
+            found |= child.receive(max(0.0, deadline - time.monotonic()))
+    except ChildTimeoutError:
+        return found, None
+    except ChildEndedError as ended:
+        return found, ended.code
+    return found, 0
 
 
 def judge(info: BackendInfo, found: dict[str, Any], code: int | None, output: str, timeout: float) -> Report:
@@ -98,8 +97,7 @@ def judge(info: BackendInfo, found: dict[str, Any], code: int | None, output: st
         return report
     if code is None or "Timeout (" in output:
         return replace(report, error=f"no answer within {timeout:g} seconds", traceback=stacks(output))
-    how = signal.Signals(-code).name if ended == "killed" else f"exit code {code}"
-    return replace(report, error=f"the process {ended} with {how}", traceback=stacks(output))
+    return replace(report, error=f"the process {ended} with {ended_with(code)}", traceback=stacks(output))
 
 
 def stacks(output: str) -> str:
@@ -173,22 +171,19 @@ def settings() -> dict[str, Any]:
     }
 
 
-def main(name: str, result: str, timeout: str, *load: str) -> None:
-    """In the child: write what is known to the file `result`, a JSON line after each step."""
+def main(name: str, timeout: str, *load: str) -> None:
+    """In the child: tell what is known after each step."""
+    parent = Requests()
     faulthandler.enable()
     faulthandler.dump_traceback_later(float(timeout), exit=True)
-    with open(result, "w") as sink:
-
-        def tell(known: dict[str, Any]) -> None:
-            print(json.dumps(known), file=sink, flush=True)
-
-        try:
-            for known in try_out(name, create=not load):
-                tell(known)
-        except BaseException as error:
-            own = isinstance(error, BackendError) and not isinstance(error, PluginError)
-            text = str(error) or type(error).__name__
-            tell({"state": "unavailable" if own else "broken", "error": text, "traceback": traceback.format_exc()})
+    try:
+        for known in try_out(name, create=not load):
+            parent.answer(known)
+    except BaseException as error:
+        own = isinstance(error, BackendError) and not isinstance(error, PluginError)
+        text = str(error) or type(error).__name__
+        state = "unavailable" if own else "broken"
+        parent.answer({"state": state, "error": text, "traceback": traceback.format_exc()})
 
 
 if __name__ == "__main__":

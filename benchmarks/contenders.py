@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from arrayformer.bench.worker import Worker, peak_bytes, random_ids, serve
+from arrayformer.core.child import Requests
 
 N_VOCAB = 50257
 
@@ -280,8 +281,8 @@ FORMS = {"llama.cpp f32": "f32", "llama.cpp f16": "f16", "CTranslate2": "ct2"}
 def main() -> None:
     """Answer requests for the contender named on the command line."""
     kind, arguments, _ = (CONTENDERS | GPU_CONTENDERS)[sys.argv[1]]
-    answers, sys.stdout = sys.stdout, sys.stderr
-    serve(kind(*arguments), sys.stdin, answers)
+    requests = Requests()
+    serve(kind(*arguments), requests)
 
 
 if __name__ == "__main__":

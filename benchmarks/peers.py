@@ -26,7 +26,7 @@ from checkpoints import write_all
 from contenders import CONTENDERS, FORMS, GPU_CONTENDERS
 
 from arrayformer.bench.bounds import weight_bytes
-from arrayformer.bench.process import WORKER, Process
+from arrayformer.bench.process import Process
 from arrayformer.core.models.gpt2 import SIZES
 
 HERE = Path(__file__).parent
@@ -77,8 +77,8 @@ def parse() -> argparse.Namespace:
 def rounds(options: argparse.Namespace, folder: str, names: list[str], stack: ExitStack) -> dict[str, Any]:
     """Seconds by task and contender, one for each round; round 0 warms up and does not count."""
     script = str(HERE / "contenders.py")
-    processes = {n: stack.enter_context(Process((sys.executable, script, n))) for n in names}
-    machine = None if options.gpu else stack.enter_context(Process(WORKER))
+    processes = {n: stack.enter_context(Process(script, n)) for n in names}
+    machine = None if options.gpu else stack.enter_context(Process())
     loads = {n: p.ask("load", folder=folder, threads=options.threads) for n, p in processes.items()}
     print("loaded", file=sys.stderr)
     seconds: dict[str, dict[str, list[float]]] = {task: {} for task in TASKS}

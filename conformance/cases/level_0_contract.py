@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from arrayformer.core import ops
 from arrayformer.core.backend import API_VERSION
 from arrayformer.core.bind import PLAIN_FUNCTIONS
 from arrayformer.core.cache import Cache
+from arrayformer.core.child import python
 from arrayformer.core.errors import BackendError
 from arrayformer.core.params import walk
 
@@ -275,7 +275,7 @@ def fresh_process(subject: Subject, judge: Judge) -> None:
         "from arrayformer.conformance.run.spec import BackendSpec; "
         f"BackendSpec({subject.spec.name!r}, {subject.spec.device!r}, {subject.spec.dtype!r}).make()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(python("-c", code), capture_output=True, text=True, timeout=110, check=False)
     judge.require(done.returncode == 0, f"exit code {done.returncode}: {done.stderr.strip()[-500:]}")
     judge.require(not done.stdout, f"it prints on standard output: {done.stdout[:200]!r}")
 
@@ -293,5 +293,5 @@ def listing(subject: Subject, judge: Judge) -> None:
         f"loaded = [m for m in ('numpy', {module!r}) if m in sys.modules]; "
         "assert not loaded, f'listing imported {loaded}'"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(python("-c", code), capture_output=True, text=True, timeout=110, check=False)
     judge.require(done.returncode == 0, done.stderr.strip().splitlines()[-1] if done.stderr else "failed")

@@ -5,6 +5,7 @@ cannot be imported (it is made inside another) is quoted; the script then shows 
 """
 
 import inspect
+import io
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from arrayformer.conformance.criterion.oracle import Taps
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.run.subject import Subject
+from arrayformer.core.files.atomic import write_whole
 
 if TYPE_CHECKING:
     from arrayformer.conformance.diagnosis.first_wrong import Divergence
@@ -95,7 +97,9 @@ def write_script(found: "Divergence", folder: Path, subject: Subject) -> list[st
     config = probe(found.probe).config
     named: dict[str, Any] = {f"a{i}": a for i, a in enumerate(arrays)}
     mask = np.tril(np.ones((len(found.ids),) * 2, dtype=bool))
-    np.savez(folder / "inputs.npz", expected=expected, mask=mask, **named)
+    archive = io.BytesIO()
+    np.savez(archive, expected=expected, mask=mask, **named)
+    write_whole(folder / "inputs.npz", archive.getvalue())
     body = _BODIES[activation(found.probe) if kind == "activation" else kind]
     own, call = own_function(found, subject, kind, len(arrays))
     layer = int(found.tap.split(".")[1]) if found.tap.startswith("h.") else 0
@@ -105,7 +109,7 @@ def write_script(found: "Divergence", folder: Path, subject: Subject) -> list[st
         scale=config.scales()[layer], limit=max(1e-6, found.limit * unit_of(found)), tap=found.tap,
         library=subject.backend.library,
     )  # fmt: skip
-    (folder / "reproduce.py").write_text(text, encoding="utf-8")
+    write_whole(folder / "reproduce.py", text)
     return [str(folder / "reproduce.py"), str(folder / "inputs.npz")]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from arrayformer.conformance.run.result import OUTCOMES, Result
 from arrayformer.conformance.run.session import Run
 from arrayformer.core.errors import InputError
-from arrayformer.whole_file import write_whole
+from arrayformer.core.files.atomic import write_whole
 
 API_VERSION = "2024.12"  # of the standard the graph is written against
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from arrayformer.conformance.run.result import Result
 from arrayformer.conformance.run.session import Run
-from arrayformer.whole_file import write_whole
+from arrayformer.core.files.atomic import write_whole
 
 _KINDS = {"failed": "failure", "timeout": "failure", "xpassed": "failure", "error": "error"}
 

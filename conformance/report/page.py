@@ -11,7 +11,7 @@ from arrayformer.conformance.run.case import LEVELS, all_cases
 from arrayformer.conformance.run.result import Result
 from arrayformer.conformance.run.session import Run
 from arrayformer.core.errors import InputError
-from arrayformer.whole_file import write_whole
+from arrayformer.core.files.atomic import write_whole
 
 MARKS = {
     "passed": "✓", "failed": "✗", "error": "!", "timeout": "∞", "skipped": "–", "xfailed": "×", "xpassed": "?",

@@ -1,11 +1,13 @@
 """What `bench` shows: a table, and a plot."""
 
+import io
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arrayformer.bench.measure import Result, Timed
 from arrayformer.core.errors import InputError, OutputError
+from arrayformer.core.files.atomic import write_whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,10 +71,12 @@ def plot(result: Result, path: Path) -> None:
     for axes, kind in zip(figure.subplots(1, 2), ("prefill", "decode"), strict=True):
         draw_panel(axes, result, [t for t in result.timed if t.task.kind == kind])
         axes.set_title(f"{kind}, tokens/s")
+    picture = io.BytesIO()
     try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
+        figure.savefig(picture, format=path.suffix[1:] or None)
+    except ValueError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
+    write_whole(path, picture.getvalue())
 
 
 def draw_panel(axes: Any, result: Result, timed: list[Timed]) -> None:

@@ -4,11 +4,11 @@ A process for each, because thread pools of two array libraries in one process s
 peak memory is counted by process.
 """
 
-import json
-import os
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any
+
+from arrayformer.core.child import Requests
 
 
 def peak_bytes() -> int | None:
@@ -106,23 +106,17 @@ def random_model(size: str, backend: str | None, device: str | None, dtype: str 
     return Model(config, Engine(config, random_params(config), chosen, owned=True))
 
 
-def serve(worker: object, requests: TextIO, answers: TextIO) -> None:
-    """Answer each line `{"do": NAME, ...}` with what the method of that name returns, or with the error it raised."""
+def serve(worker: object, requests: Requests) -> None:
+    """Answer each request `{"do": NAME, ...}` with what the method of that name returns, or the error it raised."""
     from arrayformer.core.errors import ArrayformerError
 
-    for line in requests:
-        request = json.loads(line)
+    for request in requests:
         try:
             answer = getattr(worker, request.pop("do"))(**request)
         except (ArrayformerError, ImportError) as error:
             answer = {"error": type(error).__name__, "message": str(error)}
-        try:
-            answers.write(json.dumps(answer) + "\n")
-            answers.flush()
-        except BrokenPipeError:  # whoever asked has been ended
-            os._exit(1)  # without the second attempt to write that an ordinary end would make
+        requests.answer(answer)
 
 
 if __name__ == "__main__":
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not end up among the answers
-    serve(Worker(), sys.stdin, answers)
+    serve(Worker(), Requests())

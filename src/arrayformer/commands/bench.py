@@ -58,7 +58,7 @@ def command(
         raise click.UsageError("--model and --random-weights exclude each other: leave one of them out")
     from arrayformer.backends.registry import default_backend_name
     from arrayformer.bench.measure import bench, tasks
-    from arrayformer.whole_file import check_writable
+    from arrayformer.core.files.atomic import check_writable
 
     if plot is not None:
         check_writable(plot)

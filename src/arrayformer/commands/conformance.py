@@ -46,7 +46,7 @@ def command(
     """
     from arrayformer.conformance.report import envelope, junit, terminal
     from arrayformer.conformance.run import session
-    from arrayformer.whole_file import check_writable
+    from arrayformer.core.files.atomic import check_writable
 
     if listing:
         terminal.list_cases(level, cases)

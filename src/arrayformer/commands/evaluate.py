@@ -55,10 +55,10 @@ def command(
 def measure(protocol: "Protocol", data: Path | None, where: ModelOptions, options: "Options") -> "Result":
     """Read the data, which is the likeliest to be missing, then load the model and run."""
     from arrayformer.core.errors import InputError
+    from arrayformer.core.files.atomic import check_writable
     from arrayformer.evaluate.progress import progress_bar
     from arrayformer.evaluate.run import evaluate
     from arrayformer.evaluate.source import read
-    from arrayformer.whole_file import check_writable
 
     if options.state is not None:
         check_writable(options.state)

@@ -34,8 +34,8 @@ def command(
     arrayformer inspect "Once upon a time" --html page.html
     """
     from arrayformer.commands.output import alone_on_stdout
+    from arrayformer.core.files.atomic import check_writable
     from arrayformer.inspection.gather import check_text, inspect
-    from arrayformer.whole_file import check_writable
 
     if html is not None:
         check_writable(html)
@@ -86,12 +86,13 @@ def show(
     from arrayformer.inspection import content
 
     if html is not None:
+        from arrayformer.core.files.atomic import write_whole
         from arrayformer.inspection.html import render_page
-        from arrayformer.whole_file import write_whole
 
         page = content.for_page(found, model.tokenizer, Path(name).name, model.config.n_head, comparison)
-        write_whole(html, render_page(page))
-        click.echo(f"{html}: {html.stat().st_size / 1e6:.1f} MB; open it in a browser", err=True)
+        text = render_page(page).encode("utf-8")
+        write_whole(html, text)
+        click.echo(f"{html}: {len(text) / 1e6:.1f} MB; open it in a browser", err=True)
     if as_json:
         out(json.dumps(content.as_json(found, model.tokenizer, name, comparison)) + "\n")
     elif html is None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from arrayformer.core.errors import DataFileError
+from arrayformer.core.files.atomic import write_whole
 from arrayformer.evaluate.totals import Totals
-from arrayformer.whole_file import write_whole
 
 
 @dataclass(frozen=True)

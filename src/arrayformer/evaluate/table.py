@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from arrayformer.core.files.atomic import write_whole
 from arrayformer.evaluate.paper import ATTEMPTS, PAPER_NAMES, TABLE_3, Published
 from arrayformer.evaluate.protocols import PROTOCOLS, Protocol
-from arrayformer.whole_file import write_whole
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 

@@ -9,13 +9,13 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from pathlib import Path
 
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
 from arrayformer.core.errors import DownloadError
+from arrayformer.core.files.atomic import write_whole
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -58,9 +58,9 @@ def write_record(hub_id: str, revision: str | None, commit: str, digests: dict[s
     """Remembers that the files of a commit have these digests, and that `revision` leads to it."""
     files = {name: [wanted, *_state(snapshot(hub_id, commit) / name)] for name, wanted in digests.items()}
     try:
-        _replace(repository(hub_id) / "arrayformer" / f"{commit}.json", json.dumps(files))
+        _write(repository(hub_id) / "arrayformer" / f"{commit}.json", json.dumps(files))
         if revision != commit:
-            _replace(repository(hub_id) / "refs" / (revision or "main"), commit)
+            _write(repository(hub_id) / "refs" / (revision or "main"), commit)
     except OSError:
         return  # a cache that cannot be written is checked in full the next time
 
@@ -96,8 +96,6 @@ def _state(path: Path) -> list[int]:
     return [state.st_size, state.st_mtime_ns]
 
 
-def _replace(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_whole(path, text)
