@@ -3,10 +3,13 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
 from arrayformer.core.checks import check_whole
-from arrayformer.core.engine import Engine
+from arrayformer.core.engine import Context, Engine
 from arrayformer.core.errors import InputError
 from arrayformer.core.generate.batch import Batch
+from arrayformer.core.generate.drawing import Drawer
 from arrayformer.core.generate.text import Text
 
 LOOKAHEAD = 7
@@ -98,3 +101,17 @@ def group(waiting: deque[Text], room: int, capacity: int, alone: bool) -> list[T
         texts.append(waiting.popleft())
         longest, total = max(longest, n), total + n
     return texts
+
+
+def go_on(context: Context, text: Text) -> Iterator[Text]:
+    """Yield `text` each time it has grown, until it has ended; `context`, of one row, has read a part of its beginning.
+
+    Only what the context has not read is read. Raises as `generate` does.
+    """
+    drawer = Drawer(context.engine, [text])
+    while text.finish_reason is None:
+        unread = text.ids[context.lengths[0] :]
+        picked = context.draw([unread], np.array([[len(unread) - 1]]), drawer.draw([text], 1), drawer.plan)
+        drawer.learn(picked)
+        text.take(picked, 0, 0)
+        yield text

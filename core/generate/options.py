@@ -4,9 +4,10 @@ import hashlib
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import partial
-from typing import Annotated, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 from arrayformer.core.checks import check_number, check_whole, has_lone_surrogate, shown
 from arrayformer.core.errors import InputError
@@ -157,3 +158,16 @@ def check_stop(stop: object) -> tuple[str, ...]:
         if has_lone_surrogate(s):
             raise InputError(f"the stop string {shown(s)} has a lone surrogate, which no text holds; give it in UTF-8")
     return tuple(strings)
+
+
+def checked_options(caller: str, options: Options) -> tuple[Sampling, Ending]:
+    """What was said to the method `caller`, checked.
+
+    Raises TypeError, naming the method, for a name that is none of Options, InputError for a value that makes no sense.
+    """
+    for name in options.keys() - Options.__annotations__.keys():
+        meant = "".join(f". Did you mean {near!r}?" for near in get_close_matches(name, Options.__annotations__, 1))
+        raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}{meant}")
+    said: dict[str, Any] = dict(options)
+    sampling = {field.name: said.pop(field.name) for field in fields(Sampling) if field.name in said}
+    return Sampling(**sampling), Ending(**said)

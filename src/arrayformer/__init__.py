@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arrayformer.api import Model, load
+    from arrayformer.chat import Conversation
     from arrayformer.core.checkpoint import load_encoder_hparams_and_params, save_checkpoint
     from arrayformer.core.decoder import ffn, gpt2, mha, transformer_block
     from arrayformer.core.errors import ArrayformerError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayformerError",
+    "Conversation",
     "Generation",
     "Model",
     "Options",
@@ -44,6 +46,7 @@ __all__ = [
 
 _HOMES = {
     "arrayformer.api": ("Model", "load"),
+    "arrayformer.chat": ("Conversation",),
     "arrayformer.core.plugins.hooks": ("hookimpl",),
     "arrayformer.core.checkpoint": ("load_encoder_hparams_and_params", "save_checkpoint"),
     "arrayformer.core.errors": ("ArrayformerError",),

@@ -2,21 +2,20 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Unpack, overload
 
 import numpy as np
 
 from arrayformer.backends.registry import default_backend_name, get_backend
+from arrayformer.chat import ChatTemplate, Conversation, Message
 from arrayformer.core.backend import Backend
 from arrayformer.core.checks import check_context, check_ids
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.generate.loop import generate as write
-from arrayformer.core.generate.options import Ending, Options, Sampling
+from arrayformer.core.generate.options import Ending, Options, Sampling, checked_options
 from arrayformer.core.generate.text import Text
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.generation import Generation, Stream
@@ -37,9 +36,13 @@ class Model:
     config     sizes and switches
     tokenizer  text <-> ids; None where the directory has none, then prompts are ids
     engine     the weights on the backend
+    chat_template  how it wants a conversation written; None where it was not trained for any
     """
 
-    def __init__(self, config: GPT2Config, engine: Engine, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self, config: GPT2Config, engine: Engine, tokenizer: Tokenizer | None = None,
+        chat_template: ChatTemplate | None = None,
+    ) -> None:  # fmt: skip
         if tokenizer is not None and tokenizer.n_vocab > config.n_vocab:
             raise ModelFileError(
                 f"the tokenizer has {tokenizer.n_vocab} ids, but the config's n_vocab is {config.n_vocab} and wte has "
@@ -54,6 +57,7 @@ class Model:
         self.config = config
         self.engine = engine
         self.tokenizer = tokenizer
+        self.chat_template = chat_template
 
     @property
     def backend(self) -> Backend:
@@ -89,7 +93,7 @@ class Model:
         Raises InputError for what the model cannot take, NumericError for logits that are not finite, BackendError
         where the backend fails, TypeError for an option of another name.
         """
-        ways = checked_options("generate", options)
+        ways = checked_options("Model.generate", options)
         single = is_single(prompt)
         prompts: Any = [prompt] if single else prompt
         written = dict(self._completed(prompts, ways, batch_size, speculate))
@@ -104,23 +108,48 @@ class Model:
         an iterator are taken one by one, each when there is room for it among the `batch_size` texts that are read
         together: there may be more of them than memory holds.
         """
-        return self._completed(prompts, checked_options("as_completed", options), batch_size, speculate)
+        return self._completed(prompts, checked_options("Model.as_completed", options), batch_size, speculate)
 
     def stream(self, prompt: Prompt, *, speculate: bool = False, **options: Unpack[Options]) -> Stream[str]:
         """The same text as `generate` gives, in pieces as they come: whole characters, and never part of a stop string.
 
         The options are those of `generate`; they are checked at once, before the first piece is asked for.
         """
-        ways = checked_options("stream", options)
+        ways = checked_options("Model.stream", options)
         if self.tokenizer is None:
             raise InputError("this model has no tokenizer, so there is no text to stream; use stream_ids")
-        text = self._text(prompt, *ways)
+        text = self.begin(prompt, *ways)
         return Stream(text, write(self.engine, [text], speculate=speculate), text.pieces)
 
     def stream_ids(self, prompt: Prompt, *, speculate: bool = False, **options: Unpack[Options]) -> Stream[int]:
         """The same ids as `generate` gives, one by one as they come. The options are those of `generate`."""
-        text = self._text(prompt, *checked_options("stream_ids", options))
+        text = self.begin(prompt, *checked_options("Model.stream_ids", options))
         return Stream(text, write(self.engine, [text], speculate=speculate), text.ids, text.n_prompt)
+
+    def chat(self, messages: Sequence[Message], *, drop_oldest: bool = False, **options: Unpack[Options]) -> Generation:
+        """The answer to a conversation, `[{"role": "user", "content": "..."}]`. The options are those of `generate`.
+
+        drop_oldest  where the context is too short, leave out the oldest turns
+
+        Raises InputError for a model without a chat template, for messages that are none, and for a conversation
+        longer than the context. `conversation` keeps what was read from one turn to the next.
+        """
+        checked_options("Model.chat", options)
+        stream = Conversation(self, messages, drop_oldest=drop_oldest).answer(**options)
+        for _ in stream:
+            pass
+        return stream.generation
+
+    def stream_chat(
+        self, messages: Sequence[Message], *, drop_oldest: bool = False, **options: Unpack[Options]
+    ) -> Stream[str]:
+        """The same answer as `chat` gives, in pieces as they come."""
+        checked_options("Model.stream_chat", options)
+        return Conversation(self, messages, drop_oldest=drop_oldest).answer(**options)
+
+    def conversation(self, messages: Sequence[Message] = (), *, drop_oldest: bool = False) -> Conversation:
+        """A conversation that goes on turn by turn; of each turn only what is new is read."""
+        return Conversation(self, messages, drop_oldest=drop_oldest)
 
     def _completed(
         self, prompts: Iterable[Prompt], ways: tuple[Sampling, Ending], batch_size: int, speculate: bool
@@ -140,14 +169,14 @@ class Model:
         of = f" of {len(prompts)}" if isinstance(prompts, Sequence) else ""
         for number, prompt in enumerate(prompts):
             try:
-                text = self._text(prompt, *ways)
+                text = self.begin(prompt, *ways)
             except InputError as error:
                 which = "" if of == " of 1" else f"prompt {number + 1}{of}: "
                 raise InputError(f"{which}{error}") from None
             numbers[text] = number
             yield text
 
-    def _text(self, prompt: Prompt, sampling: Sampling, ending: Ending) -> Text:
+    def begin(self, prompt: Prompt, sampling: Sampling, ending: Ending) -> Text:
         """A prompt as a text to go on with, checked. Raises InputError."""
         if ending.stop and self.tokenizer is None:
             raise InputError("this model has no tokenizer, so no stop string can be looked for")
@@ -200,16 +229,6 @@ def is_single(prompt: object) -> bool:
     if isinstance(prompt, str) or not isinstance(prompt, Sequence) or not prompt:
         return True
     return not isinstance(prompt[0], str | list | tuple | np.ndarray)
-
-
-def checked_options(method: str, options: Options) -> tuple[Sampling, Ending]:
-    """The options of a method of `Model`, checked. Raises TypeError for another name, InputError for a bad value."""
-    for name in options.keys() - Options.__annotations__.keys():
-        meant = "".join(f". Did you mean {near!r}?" for near in get_close_matches(name, Options.__annotations__, 1))
-        raise TypeError(f"Model.{method}() got an unexpected keyword argument {name!r}{meant}")
-    said: dict[str, Any] = dict(options)
-    sampling = {field.name: said.pop(field.name) for field in fields(Sampling) if field.name in said}
-    return Sampling(**sampling), Ending(**said)
 
 
 def finished(written: Iterator[Text], numbers: dict[Text, int]) -> Iterator[tuple[int, Generation]]:

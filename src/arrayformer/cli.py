@@ -1,5 +1,6 @@
 """The command line: finds the subcommand, and turns errors into one line and an exit code."""
 
+import errno
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ import click
 
 COMMANDS = {
     "generate": "Let a model write on.",
+    "chat": "Ask a model, once or in a conversation.",
     "tokenize": "Turn text into ids, or back, and show how.",
     "backends": "List the array libraries that can run the model.",
     "plugins": "List the plugins, with what is wrong with them.",
@@ -103,9 +105,8 @@ def main(args: Sequence[str] | None = None) -> int:
         with sigterm_unwinds():
             code = run(list(sys.argv[1:] if args is None else args), meta)
             sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has had enough
+        write_no_more()
         return 0
     except KeyboardInterrupt as end:
         return interrupted(end)
@@ -114,8 +115,17 @@ def main(args: Sequence[str] | None = None) -> int:
 
         if meta.get("debug") or not isinstance(error, ArrayformerError | OSError):
             raise
+        write_no_more()
         return report(error)
     return code
+
+
+def write_no_more() -> None:
+    """Let go what was written and went nowhere: Python would complain once more when it flushes at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fill_closed_streams() -> None:
@@ -197,15 +207,13 @@ def report(error: Exception) -> int:
 
 
 def os_message(error: OSError) -> str:
-    """What the operating system says, with the file."""
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    """What the operating system says, with the file. One without a name, and without room, is standard output."""
+    where = error.filename or ("standard output" if error.errno in (errno.ENOSPC, errno.EFBIG) else "")
+    return f"{where}: {error.strerror}" if where else str(error.strerror)
 
 
 def interrupted(end: KeyboardInterrupt) -> int:
     """End after Ctrl-C or SIGTERM: what was produced goes out, a second Ctrl-C ends at once."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    write_no_more()
     return TERMINATED if isinstance(end, Terminated) else INTERRUPTED

@@ -90,3 +90,19 @@ def test_a_page_that_fails_halfway_leaves_the_old_one(tmp_path: Path, monkeypatc
 
     assert page.read_text() == "old"
     assert list(tmp_path.iterdir()) == [page]
+
+
+def test_a_text_that_no_float_can_find_perplexing_enough_is_shown(
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sure = dict(engine.params) | {"ln_f": {name: 3e4 * x for name, x in engine.params["ln_f"].items()}}
+    monkeypatch.setattr(engine, "params", sure)
+
+    codes = [main(["inspect", "the cat", *how]) for how in ([], ["--json"], ["--html", str(tmp_path / "page.html")])]
+
+    out = capsys.readouterr().out
+    assert codes == [0, 0, 0]
+    assert "perplexity inf" in out
+    data = json.loads(out[out.index("{") :], parse_constant=pytest.fail)
+    assert data["perplexity"] is None
+    assert '"perplexity":null' in (tmp_path / "page.html").read_text(encoding="utf-8").replace(": null", ":null")

@@ -64,6 +64,11 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
         yield n, without_line_break(text)
 
 
+def lines_of_standard_input() -> Iterator[str]:
+    """Each line, without its end, as soon as it has come. Raises InputError for bytes that are not UTF-8."""
+    return (line for _, line in _lines(_opened("-"), _name("-")))
+
+
 def read_text(where: str) -> str:
     """A file or standard input ("-") as UTF-8. Raises InputError for other bytes, and for too many."""
     return _decoded(_opened(where).read(MAX_INPUT + 1), _name(where), 0, first=True)

@@ -39,7 +39,7 @@ class Note:
 
 
 def write_one(model: Model, prompt: Prompt, how: Options, speculate: bool, echo: bool) -> None:
-    """One text, piece by piece. After Ctrl-C what was held back goes out too."""
+    """One text, piece by piece."""
     note = Note()
     stream: Stream[str] | Stream[int]
     if model.tokenizer is None:
@@ -48,22 +48,21 @@ def write_one(model: Model, prompt: Prompt, how: Options, speculate: bool, echo:
         stream = model.stream(prompt, speculate=speculate, **how)
     if echo:
         out(shown(model, prompt))
-    try:
-        print_pieces(stream)
-    except KeyboardInterrupt:
-        stream.interrupt()
-        print_pieces(stream)
-        out("\n")
-        raise
-    out("\n")
+    print_stream(stream)
     note.add(stream.generation)
     note.say()
 
 
-def print_pieces(stream: Stream[str] | Stream[int]) -> None:
-    """Text as it comes; ids with a space after each."""
-    for piece in stream:
-        out(piece if isinstance(piece, str) else f"{piece} ")
+def print_stream(stream: Stream[str] | Stream[int]) -> None:
+    """Text, or ids with a space after each, as they come, and a line break. After Ctrl-C also what was held back."""
+    try:
+        for piece in stream:
+            out(piece if isinstance(piece, str) else f"{piece} ")
+    except KeyboardInterrupt:
+        stream.interrupt()
+        out("".join(piece if isinstance(piece, str) else f"{piece} " for piece in stream) + "\n")
+        raise
+    out("\n")
 
 
 def write_many(
@@ -74,10 +73,12 @@ def write_many(
     note = Note()
     asked: deque[Prompt] = deque()
     written = model.as_completed(_remembered(prompts, asked), batch_size=batch_size, speculate=speculate, **how)
-    print_one = _json_line if as_json else _under_its_number
     for number, generation in in_order(progress(written)):
         prompt = asked.popleft()
-        print_one(model, number, shown(model, prompt) if echo else "", generation)
+        if as_json:
+            print_json(number, generation)
+        else:
+            print_under_its_number(model, number, shown(model, prompt) if echo else "", generation)
         note.add(generation)
     note.say()
 
@@ -88,12 +89,14 @@ def _remembered(prompts: Iterable[Prompt], asked: deque[Prompt]) -> Iterator[Pro
         yield prompt
 
 
-def _under_its_number(model: Model, number: int, prompt: str, written: Generation) -> None:
+def print_under_its_number(model: Model, number: int, prompt: str, written: Generation) -> None:
+    """A text of several."""
     text = written.text if model.tokenizer else " ".join(map(str, written.ids))
     out(f"==> {number + 1} <==\n{prompt}{text}\n")
 
 
-def _json_line(_model: Model, number: int, _prompt: str, written: Generation) -> None:
+def print_json(number: int, written: Generation) -> None:
+    """A text as one line of JSON."""
     plain = (getattr(sys.__stdout__, "encoding", None) or "").lower().replace("-", "") != "utf8"
     fields = {"index": number, **asdict(written)}
     out(json.dumps({k: v for k, v in fields.items() if v is not None}, ensure_ascii=plain) + "\n")

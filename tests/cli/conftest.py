@@ -1,0 +1,45 @@
+"""A tiny model with a tokenizer of bytes, as files, and the command line inside this process."""
+
+import io
+import json
+import sys
+
+import pytest
+
+import arrayformer
+from arrayformer import cli
+from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.params import random_params
+from arrayformer.tokenizer.alphabet import PRINTABLE
+
+CONFIG = GPT2Config(n_vocab=258, n_ctx=64, n_embd=16, n_head=2, n_layer=1, eos_token_id=257)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A tiny model with a tokenizer of bytes, as files."""
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    vocab = {character: id for id, character in enumerate(PRINTABLE)} | {"qq": 256, "<|endoftext|>": 257}
+    files = {"vocab.json": json.dumps(vocab).encode(), "merges.txt": b"#version: 0.2\nq q\n"}
+    arrayformer.save_checkpoint(path, CONFIG, random_params(CONFIG, seed=1, gain=0.3), tokenizer_files=files)
+    return str(path)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """run(*arguments, stdin=b""): the exit code, and what went to the two streams."""
+
+    def call(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = cli.main([str(a) for a in arguments])
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def generate(run, directory):
+    def call(*arguments, stdin=b""):
+        return run("generate", "-m", directory, "--offline", "--ignore-eos", *arguments, stdin=stdin)
+
+    return call
