@@ -1,6 +1,8 @@
 import hashlib
 import os
+import tracemalloc
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,14 +81,12 @@ def test_offline_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_download_that_fails_is_one_line_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
     def fail(*_args: Any, **_options: Any) -> None:
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    monkeypatch.setattr("arrayformer.hub.fetch.look_up", fail)
 
-    with pytest.raises(DownloadError, match=r"no route to host.*--data FILE"):
+    with pytest.raises(DownloadError, match=r"no route\\nto host.*--data FILE"):
         source.download(Hub("a/b", "0" * 40, "c.txt"))
 
 
@@ -101,6 +101,42 @@ def test_what_was_fetched_is_checked_too(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match=r"gone\.txt cannot be read: No such file"):
         read(EXACT, tmp_path / "gone.txt")
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (zipfile.ZIP_DEFLATED, r"folder/a\.txt in it has more than the [\d,]+ bytes it should; get it"),
+        (zipfile.ZIP_LZMA, r"a zip in which folder/a\.txt cannot be read"),
+        (zipfile.ZIP_BZIP2, r"a zip in which folder/a\.txt cannot be read"),
+    ],
+    ids=["deflate", "lzma", "bzip2"],
+)
+@pytest.mark.parametrize("size", [None, 17])
+def test_a_zip_that_swells_is_refused_before_it_has(
+    tmp_path: Path, monkeypatch: Any, method: int, message: str, size: Any
+) -> None:
+    monkeypatch.setattr(source, "MOST", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("folder/a.txt", bytes(50 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataFileError, match=message):
+            read(replace(EXACT, n_bytes=size), tmp_path / "a.zip")
+
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/a.txt", CONTENT)
+    whole = (tmp_path / "a.zip").read_bytes()
+    for place in range(len(whole)):
+        (tmp_path / "a.zip").write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with suppress(DataFileError):
+            read(EXACT, tmp_path / "a.zip")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])

@@ -1,21 +1,36 @@
 """A hub on this machine: the few addresses of the Hugging Face Hub that a download needs, and what can go wrong there.
 
-GET  /api/models/{owner}/{name}[/revision/{revision}]   the commit, and its files with sizes and digests
-HEAD, GET  /{owner}/{name}/resolve/{revision}/{file}    ETag, X-Repo-Commit, X-Linked-Etag, X-Linked-Size, Range
+GET  /api/models/{owner}/{name}[/revision/{revision}]  the commit, and its files with sizes and digests
+HEAD, GET  [/datasets]/{owner}/{name}/resolve/{revision}/{file}
+     ETag, X-Repo-Commit, X-Linked-Etag, X-Linked-Size, Range
 """
 
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.core.checkpoint.model_files import CONFIG, named, safetensors
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "fedcba9876543210fedcba9876543210fedcba98"
+
+WEIGHTS = safetensors(named())
+FILES = {
+    "config.json": json.dumps(CONFIG).encode(),
+    "vocab.json": b'{"a": 0}',
+    "merges.txt": b"#version: 0.2\n",
+    "model.safetensors": WEIGHTS,
+    "README.md": b"not wanted",
+    "pytorch_model.bin": b"never fetched",
+    "modeling_evil.py": b"never fetched",
+}
 
 
 @dataclass
@@ -49,6 +64,7 @@ class Hub(ThreadingHTTPServer):
 
     files     name -> content
     fault     what goes wrong, None for nothing
+    spoil     what becomes of the status, the body and the headers of any answer
     requests  "METHOD path", and the range asked for, in the order of arrival
     """
 
@@ -60,6 +76,7 @@ class Hub(ThreadingHTTPServer):
         self.fault: Fault | None = None
         self.requests: list[str] = []
         self.listed: dict[str, Any] = {}
+        self.spoil: Callable[[int, bytes, dict[str, str]], tuple[int, bytes, dict[str, str]]] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -110,8 +127,9 @@ class Handler(BaseHTTPRequestHandler):
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self.answer_api(parts[2:])
-        elif len(parts) == 5 and parts[2] == "resolve":
-            self.answer_file("/".join(parts[:2]), *parts[3:])
+        elif "resolve" in parts:
+            at = parts.index("resolve")
+            self.answer_file("/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
         else:
             self.answer(404, b"", {})
 
@@ -127,14 +145,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_file(self, repository: str, revision: str, name: str) -> None:
         content = self.server.files.get(name)
-        if content is None or repository != "owner/tiny" or revision not in ("main", self.server.commit):
+        if (
+            content is None
+            or repository not in ("owner/tiny", "datasets/owner/tiny")
+            or revision not in ("main", self.server.commit)
+        ):
             self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         headers = {"X-Repo-Commit": self.server.commit, "ETag": f'"{git_hash(content)}"', "Accept-Ranges": "bytes"}
         if is_large(name):
             headers |= {"X-Linked-Etag": f'"{sha256(content)}"', "X-Linked-Size": str(len(content))}
         where = "head" if self.command == "HEAD" else "get"
-        fault = self.server.take_fault(where) if is_large(name) else None
+        fault = self.server.take_fault(where) if is_large(name) or repository.startswith("datasets/") else None
         fault = fault or Fault(where)
         body = content if fault.change is None else fault.change(content)
         status, asked = fault.status, self.headers.get("Range")
@@ -145,6 +167,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, body, headers | fault.headers, fault)
 
     def answer(self, status: int, body: bytes, headers: dict[str, str], fault: Fault | None = None) -> None:
+        if self.server.spoil is not None:
+            status, body, headers = self.server.spoil(status, body, headers)
         self.send_response(status)
         length = {} if fault and fault.endless else {"Content-Length": str(len(body))}
         for name, value in (length | headers).items():
@@ -177,6 +201,14 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
         except OSError:  # the other side has gone
             self.close_connection = True
+
+
+def blobs(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.glob("models--owner--tiny/blobs/*"))
+
+
+def flipped(content: bytes) -> Any:
+    return content[:1000] + bytes([content[1000] ^ 1]) + content[1001:]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ carry, by errno, and by the name of their class.
 """
 
 import errno
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,16 +26,13 @@ _BROKEN_OFF = ("ProtocolError", "ChunkedEncoding", "IncompleteRead", "WriteError
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turns what huggingface_hub raises inside the block into a DownloadError that begins with `what`."""
+    """Turns whatever goes wrong inside the block into a DownloadError that begins with `what`."""
     try:
         yield
     except DownloadError:
         raise
     except Exception as error:
-        message = _explain(error)
-        if message is None:
-            raise
-        raise DownloadError(f"{what}: {message}") from error
+        raise DownloadError(f"{what}: {_explain(error)}") from error
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -51,30 +49,51 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _explain(error: BaseException) -> str | None:
+def _explain(error: BaseException) -> str:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, BeyondLimitsError):
             return str(cause)
         if (status := _status(cause)) is not None:
             return _explain_status(status, cause)
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.errno in (*_FULL, *_CLOSED):
-            what = "is full" if cause.errno in _FULL else f"cannot be written ({cause.strerror})"
-            return f"the disk of the cache {constants.HF_HUB_CACHE} {what}; make room, or set HF_HOME to another place"
+    if message := _explain_connection(causes) or _explain_disk(causes):
+        return message
     if any("Consistency check failed" in str(cause) for cause in causes):
         return f"the transfer ended early: {shown(error)}; try again, what has arrived is kept"
     if any(_is_named(cause, ("TooManyRedirects",)) for cause in causes):
         return f"{constants.ENDPOINT} redirects in circles"
+    if any(_is_named(cause, _NO_HTTP) for cause in causes):
+        return f"{constants.ENDPOINT} redirects to what is no http address: {shown(causes[-1])}"
+    if any(isinstance(cause, ImportError) or "proxy" in str(cause).lower() for cause in causes):
+        return f"the proxy cannot be used: {shown(error)}; look at ALL_PROXY, HTTPS_PROXY and HTTP_PROXY"
+    reason = shown(f"{type(error).__name__}: {error}")
+    if any(isinstance(cause, OSError) for cause in causes):
+        return f"{reason}; look at the cache {constants.HF_HUB_CACHE} and at the variables HF_... and SSL_CERT_..."
+    return f"{constants.ENDPOINT} gave an answer that is not the hub's ({reason}); a login page, perhaps"
+
+
+def _explain_connection(causes: list[BaseException]) -> str | None:
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):  # its errno is a number of its own, 1 is no EPERM
+            return (
+                f"no secure connection to {constants.ENDPOINT}: {shown(cause)}; is the clock right? A proxy that "
+                "opens connections needs its certificate in the file that SSL_CERT_FILE names"
+            )
     if any(_is_named(cause, _BROKEN_OFF) for cause in causes):
         what = f"the connection to {constants.ENDPOINT} broke off: {shown(causes[-1])}"
         return f"{what}; try again, what has arrived is kept"
+    if any(_is_named(cause, ("ProxyError",)) for cause in causes):
+        return f"the proxy refuses: {shown(causes[-1])}; look at ALL_PROXY, HTTPS_PROXY and HTTP_PROXY"
     if any(_is_named(cause, _UNREACHED) for cause in causes):
         return f"{constants.ENDPOINT} cannot be reached: {shown(causes[-1])}; check the network, or pass --offline"
-    if any(_is_named(cause, _NO_HTTP) for cause in causes):
-        return f"{constants.ENDPOINT} redirects to what is no http address: {shown(causes[-1])}"
-    if any(isinstance(cause, ValueError | KeyError | TypeError) or _is_named(cause, ("Metadata",)) for cause in causes):
-        return f"{constants.ENDPOINT} gave an answer that is not the hub's ({shown(error)}); a login page, perhaps"
+    return None
+
+
+def _explain_disk(causes: list[BaseException]) -> str | None:
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno in (*_FULL, *_CLOSED):
+            what = "is full" if cause.errno in _FULL else f"cannot be written ({cause.strerror})"
+            return f"the disk of the cache {constants.HF_HUB_CACHE} {what}; make room, or set HF_HOME to another place"
     return None
 
 

@@ -1,16 +1,16 @@
-"""A large file on its way into the hub's cache: gone on with where it stopped, verified before it has its name there.
+"""A file on its way into the hub's cache: gone on with where it stopped, verified before it has its name there.
 
 huggingface_hub writes each attempt into a temporary file of its own and deletes it at the end, because on file systems
 that only pretend to lock two processes would write into one. So it goes on after a broken connection, but not after an
 attempt that was killed. Here an attempt begins with a copy of what is left of an earlier one: a copy, because that
-attempt may be running still. Whatever was mixed up, only a file with the right SHA-256 gets its name.
+attempt may be running still. Whatever was mixed up, only a file with the right digest gets its name.
 """
 
-import hashlib
 import os
 import secrets
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
@@ -20,7 +20,18 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore
 
 from arrayformer.core.errors import DownloadError
 from arrayformer.hub.limits import limits
-from arrayformer.hub.record import repository
+from arrayformer.hub.record import Repository, digest, digest_of
+
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file as the hub lists it; `digest` is a SHA-256 (64 digits) or git's SHA-1 of a blob (40 digits)."""
+
+    name: str
+    size: int
+    digest: str
 
 
 def left_over(blob: Path, size: int) -> list[tuple[int, Path]]:
@@ -33,32 +44,34 @@ def left_over(blob: Path, size: int) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def fetch_blob(hub_id: str, name: str, commit: str, size: int, sha256: str) -> bool:
-    """Fetches a file of `size` bytes into `blobs/<sha256>` of the cache, unless one is there; whether it did.
+def fetch_blob(repo: Repository, commit: str, file: Listed) -> Path:
+    """Fetches a file into `blobs/<digest>` of the cache, unless it is there; the path of the blob, which is verified.
 
     Another process that fetches it is waited for, where the file system locks. What arrived is kept when the transfer
-    fails. Raises DownloadError for other bytes than `sha256` says, and what huggingface_hub raises.
+    fails. Raises DownloadError for other bytes than the digest says, and what huggingface_hub raises.
     """
-    blob = repository(hub_id) / "blobs" / sha256
-    lock = Path(constants.HF_HUB_CACHE).expanduser() / ".locks" / repository(hub_id).name / f"{sha256}.lock"
+    blob = repo.folder / "blobs" / file.digest
+    lock = Path(constants.HF_HUB_CACHE).expanduser() / ".locks" / repo.folder.name / f"{file.digest}.lock"
     blob.parent.mkdir(parents=True, exist_ok=True)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    url = huggingface_hub.hf_hub_url(hub_id, name, revision=commit)
     with WeakFileLock(lock):
+        if blob.exists() and digest(blob, file.digest) != file.digest:
+            blob.unlink()
         goes_on = True
         while not blob.exists():
-            part = blob.with_name(f"{sha256}.{secrets.token_hex(4)}.incomplete")
-            begun = goes_on and _take_over(blob, part, size)
-            got = _fetch_part(part, url, name, size)
-            if got == sha256 and _put(part, blob):
-                return True
+            part = blob.with_name(f"{file.digest}.{secrets.token_hex(4)}.incomplete")
+            begun = goes_on and _take_over(blob, part, file.size)
+            got = _fetch_part(part, repo, commit, file)
+            if got == file.digest and _put(part, blob):
+                break
             part.unlink(missing_ok=True)
-            if got != sha256 and not begun:
+            if got != file.digest and not begun:
                 raise DownloadError(
-                    f"{hub_id}: {name} arrived damaged, digest {got} instead of {sha256}; it is deleted; try again"
+                    f"{repo.id}: {file.name} arrived damaged, digest {got} instead of {file.digest}; it is deleted; "
+                    "try again"
                 )
             goes_on = False
-    return False
+    return blob
 
 
 def _take_over(blob: Path, part: Path, size: int) -> bool:
@@ -71,24 +84,24 @@ def _take_over(blob: Path, part: Path, size: int) -> bool:
     return part.exists()
 
 
-def _fetch_part(part: Path, url: str, name: str, size: int) -> str:
-    """Fetches what `part` lacks; returns the SHA-256 of the whole."""
+def _fetch_part(part: Path, repo: Repository, commit: str, file: Listed) -> str:
+    """Fetches what `part` lacks; returns the digest of the whole."""
+    url = huggingface_hub.hf_hub_url(repo.id, file.name, repo_type=repo.kind, revision=commit)
     try:
-        part.touch()
-        with part.open("r+b") as file:
-            start = file.seek(0, os.SEEK_END)
-            with limits(size):
+        # Made anew where another process has just taken it for left over.
+        with os.fdopen(os.open(part, _FLAGS, 0o666), "r+b") as target:
+            start = target.seek(0, os.SEEK_END)
+            with limits(file.size):
                 http_get(
-                    url, file, resume_size=start, headers=build_hf_headers(), expected_size=size,
-                    displayed_filename=name,
+                    url, target, resume_size=start, headers=build_hf_headers(), expected_size=file.size,
+                    displayed_filename=file.name,
                 )  # fmt: skip
-            file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            target.flush()
+            os.fsync(target.fileno())
+            return digest_of(target, file.digest)
     finally:
         with suppress(OSError):
-            if part.stat().st_size == 0:
+            if part.stat().st_size == 0 and file.size:
                 part.unlink()
 
 
