@@ -97,11 +97,14 @@ class _Search:
             start, end = match.span()
             while token.lstrip and start > done and _is_space(text[start - 1]):
                 start -= 1
+            if token.lstrip and start < done:
+                start = done
             while token.rstrip and end < len(text) and _is_space(text[end]):
                 end += 1
             if start > done:
                 yield Part(text[done:start], None)
-            yield Part(text[start:end], token)
+            if start < end:
+                yield Part(text[start:end], token)
             done = end
         if done < len(text):
             yield Part(text[done:], None)

@@ -8,7 +8,7 @@ from arrayformer.core.errors import TokenizerError
 from arrayformer.tokenizer.added import AddedToken
 from arrayformer.tokenizer.alphabet import PRINTABLE
 from arrayformer.tokenizer.errors import UnsupportedTokenizerError
-from arrayformer.tokenizer.table import MAX_MERGES, MAX_VOCAB
+from arrayformer.tokenizer.table import MAX_MERGES, MAX_VOCAB, split_merges
 
 # As `llm_load_vocab` of llama.cpp maps `tokenizer.ggml.pre` to its patterns (src/llama-vocab.cpp, read 2026-11). There
 # an unknown name falls back to another pattern; here it is refused, because its ids would be wrong without a word.
@@ -112,14 +112,3 @@ def _named(tokens: Sequence[str], id: int, role: str) -> str:
     if not 0 <= id < len(tokens):
         raise TokenizerError(f"the {role} token has the id {id}; there are the ids 0 to {len(tokens) - 1}")
     return tokens[id]
-
-
-def split_merges(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """The pairs of merges that are written as two tokens with one space between. Raises TokenizerError."""
-    pairs = []
-    for place, line in enumerate(lines, 1):
-        left, _, right = line.partition(" ")
-        if not left or not right or " " in right:
-            raise TokenizerError(f"merge {place} is {line[:60]!r}; two tokens with one space between are needed")
-        pairs.append((left, right))
-    return pairs

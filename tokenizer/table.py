@@ -16,6 +16,9 @@ MAX_FILE = 64 << 20
 MAX_VALUES = 4_000_000
 """Values in one JSON file: a vocabulary and its merges, two tokens each."""
 
+MAX_TEMPLATE = 1 << 20
+"""Bytes of a chat template; the longest in use have some 20,000."""
+
 MAX_MERGES = 1_000_000
 """The same for merges; the largest tables in use have 515,000."""
 
@@ -116,3 +119,14 @@ def _first_fault(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) ->
             return MergeError(place, f"{shown} stands in the table twice")
         seen.add((left, right))
     return MergeError(len(merges), "the table does not hold together")
+
+
+def split_merges(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of merges that are written as two tokens with one space between. Raises TokenizerError."""
+    pairs = []
+    for place, line in enumerate(lines, 1):
+        left, _, right = line.partition(" ")
+        if not left or not right or " " in right:
+            raise TokenizerError(f"merge {place} is {line[:60]!r}; two tokens with one space between are needed")
+        pairs.append((left, right))
+    return pairs

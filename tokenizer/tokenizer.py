@@ -38,6 +38,7 @@ class Tokenizer:
     added_tokens    text -> token of all that are cut out of text whole, the special ones too
     bos_id, eos_id  the ids with which a text begins and ends, None where the tokenizer has none
     rule            how text is cut into pieces
+    chat_template   how a conversation becomes a text, None where nothing says so
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Tokenizer:
         eos: str | None = None,
         unk: str | None = None,
         around: tuple[Sequence[str], Sequence[str]] = ((), ()),
+        chat_template: str | None = None,
     ) -> None:
         """Build a tokenizer from its tables.
 
@@ -68,6 +70,7 @@ class Tokenizer:
         bos, eos        the tokens with which a text begins and ends; `<|endoftext|>` ends it where nothing is said
         unk             the token that stands for a byte without one; such a byte is refused where there is none
         around          the tokens that `encode` puts before and after every text
+        chat_template   how a conversation becomes a text, in Jinja's language; see `chat`
 
         Raises TokenizerError unless all ids together are 0 to n-1, each merge is made of tokens in `vocab` and the
         other tokens are there.
@@ -87,6 +90,7 @@ class Tokenizer:
         self._before, self._after = ([self._id_of(token, "template") for token in tokens] for tokens in around)
         self.rule: Splitter = split_rule(rule) if isinstance(rule, str) else rule
         self.normalization = normalization
+        self.chat_template = chat_template
         self._ranks, self._results = number_merges(self._vocab, merges)
         self._unk_id = -1 if unk is None else self._id_of(unk, "unknown")
         self._byte_ids = [self._vocab.get(character, self._unk_id) for character in PRINTABLE]
@@ -106,6 +110,7 @@ class Tokenizer:
         eos: int | None = None,
         add_bos: bool | None = None,
         add_eos: bool | None = None,
+        chat_template: str | None = None,
     ) -> Self:
         """The tokenizer of a GGUF file's metadata, whose `tokenizer.ggml.model` is "gpt2".
 
@@ -116,13 +121,14 @@ class Tokenizer:
         bos, eos  `tokenizer.ggml.bos_token_id`, `tokenizer.ggml.eos_token_id`
         add_bos, add_eos  `tokenizer.ggml.add_bos_token`, `tokenizer.ggml.add_eos_token`; None where the file does not
                   say: then llama.cpp's rule for `pre`
+        chat_template  `tokenizer.chat_template`
 
         Raises UnsupportedTokenizerError for an unknown `pre`, TokenizerError for tables that do not hold together.
         """
         from arrayformer.tokenizer.ggml import tables
 
         found = tables(tokens, merges, types, pre, bos=bos, eos=eos, add_bos=add_bos, add_eos=add_eos)
-        return cls(found.vocab, found.merges, **found.options)
+        return cls(found.vocab, found.merges, chat_template=chat_template, **found.options)
 
     @property
     def vocab(self) -> dict[str, int]:

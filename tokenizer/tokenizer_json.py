@@ -1,27 +1,39 @@
-"""Reads the part of Hugging Face's `tokenizer.json` that describes a byte-level BPE such as GPT-2's.
+"""Reads Hugging Face's `tokenizer.json` where it describes a byte-level BPE.
 
-The format can describe many other tokenizers. Whatever would change the ids and is not GPT-2's way is refused.
+The format can describe many other tokenizers. Each part that changes ids is read and honoured, or refused by name.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from arrayformer.core.errors import TokenizerError
 from arrayformer.core.files import strict_json
-from arrayformer.core.files.untrusted import ModelDirectory
+from arrayformer.core.files.untrusted import ModelDirectory, shown
 from arrayformer.tokenizer import table
+from arrayformer.tokenizer.added import AddedToken
+from arrayformer.tokenizer.alphabet import PRINTABLE
 from arrayformer.tokenizer.errors import UnsupportedTokenizerError
+from arrayformer.tokenizer.pre_tokenizer import check_keys, splitter
+from arrayformer.tokenizer.split import Splitter
+from arrayformer.tokenizer.table import split_merges
+
+SINGLE = "tokenizer.json"
 
 
-class Table(NamedTuple):
-    """The arguments of `Tokenizer`."""
+class Read(NamedTuple):
+    """What a `tokenizer.json` says."""
 
     vocab: dict[str, int]
     merges: list[tuple[str, str]]
-    special_tokens: dict[str, int]
+    added: list[AddedToken]
+    rule: Splitter
+    normalization: str | None
     ignore_merges: bool
+    unk: str | None
+    around: tuple[list[str], list[str]]
 
 
-# Options of the model that GPT-2's way has not, and the values that leave them off.
+# Options of the model that a byte-level BPE has not, and the values that leave them off.
 _OFF: dict[str, tuple[object, ...]] = {
     "dropout": (None, 0, 0.0),
     "continuing_subword_prefix": (None, ""),
@@ -30,16 +42,18 @@ _OFF: dict[str, tuple[object, ...]] = {
 }
 
 
-SINGLE = "tokenizer.json"
-
-
-def read_tokenizer_json(directory: ModelDirectory) -> Table:
-    """The tables of a directory's `tokenizer.json`. Raises TokenizerError for one that is no plain byte-level BPE."""
+def read_tokenizer_json(directory: ModelDirectory) -> Read:
+    """What a directory's `tokenizer.json` says. Raises TokenizerError for one that is no byte-level BPE."""
     content = strict_json.read_object(directory, SINGLE, table.MAX_FILE, TokenizerError, table.MAX_VALUES)
     try:
         model = _object(content, "model")
-        _check_way(content, model)
-        return Table(_object(model, "vocab"), _merges(model), _added(content), model.get("ignore_merges") is True)
+        vocab, merges = _model(model)
+        _check_decoder(content.get("decoder"))
+        return Read(
+            vocab, merges, _added(content), splitter(_steps(content.get("pre_tokenizer"), "pretokenizers")),
+            _normalization(content.get("normalizer")), model.get("ignore_merges") is True, _unk(model, vocab),
+            _around(content.get("post_processor")),
+        )  # fmt: skip
     except TokenizerError as error:
         raise type(error)(f"{directory / SINGLE}: {error}") from None
 
@@ -51,43 +65,19 @@ def _object(content: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _check_way(content: dict[str, Any], model: dict[str, Any]) -> None:
-    if model.get("type") != "BPE":
+def _model(model: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    # GPT-2 itself is published without a type, which was the form before there was one.
+    if model.get("type", "BPE") != "BPE":
         raise UnsupportedTokenizerError(
             f'its model is {_shown(model.get("type"))}; only byte-level BPE ("BPE") can be read'
         )
+    check_keys(model, *_OFF, "vocab", "merges", "unk_token", "fuse_unk", "ignore_merges")
     for key, off in _OFF.items():
         if model.get(key) not in off:
             raise UnsupportedTokenizerError(
-                f"its model sets {key!r} to {_shown(model[key])}, which GPT-2's way does not have"
+                f"its model sets {key!r} to {_shown(model[key])}, which a byte-level BPE does not have"
             )
-    if content.get("normalizer") is not None:
-        raise UnsupportedTokenizerError("it normalizes text before it splits it, which GPT-2's way does not have")
-    steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
-    if len(steps) != 1 or steps[0].get("type") != "ByteLevel" or steps[0].get("use_regex", True) is not True:
-        kinds = ", ".join(str(step.get("type")) for step in steps) or "missing"
-        raise UnsupportedTokenizerError(
-            f"its pre-tokenizer is {kinds[:100]}; only ByteLevel with GPT-2's pattern can be read"
-        )
-    if steps[0].get("add_prefix_space", True) is not False:
-        raise UnsupportedTokenizerError(
-            "it puts a space before every text (add_prefix_space), which GPT-2's way does not have"
-        )
-    after = _steps(content.get("post_processor"), "processors")
-    if any(step.get("type") != "ByteLevel" for step in after):
-        raise UnsupportedTokenizerError("its post-processor adds tokens to every text, which GPT-2's way does not have")
-
-
-def _steps(value: object, key: str) -> list[dict[str, Any]]:
-    if value is None:
-        return []
-    if isinstance(value, dict) and value.get("type") == "Sequence":
-        value = value.get(key)
-    entries = value if isinstance(value, list) else [value]
-    steps = [entry for entry in entries if isinstance(entry, dict)]
-    if len(steps) != len(entries):
-        raise TokenizerError(f"{key!r} is {_shown(value)}; objects are needed")
-    return steps
+    return _object(model, "vocab"), _merges(model)
 
 
 def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
@@ -95,26 +85,125 @@ def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
     entries = model.get("merges")
     if not isinstance(entries, list):
         raise TokenizerError(f"'merges' is {_shown(entries)}; a list is needed")
-    merges = []
+    if all(isinstance(entry, str) for entry in entries):
+        return split_merges(entries)
     for place, entry in enumerate(entries, 1):
-        parts = entry.split(" ") if isinstance(entry, str) else entry
-        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
+        if (
+            not isinstance(entry, list) or len(entry) != 2
+            or not all(isinstance(part, str) and part for part in entry)
+        ):  # fmt: skip
             raise TokenizerError(f"merge {place} is {_shown(entry)}; two tokens are needed")
-        merges.append((parts[0], parts[1]))
-    return merges
+    return list(map(tuple, entries))
 
 
-def _added(content: dict[str, Any]) -> dict[str, int]:
+def _unk(model: dict[str, Any], vocab: Mapping[str, int]) -> str | None:
+    """The token of a byte that has none. Where each byte has one it stands for nothing."""
+    unk = model.get("unk_token")
+    if not isinstance(unk, str) or unk not in vocab or vocab.keys() >= set(PRINTABLE):
+        return None
+    if model.get("fuse_unk"):
+        raise UnsupportedTokenizerError("it makes one unknown token of several ('fuse_unk'), which cannot be done here")
+    return unk
+
+
+def _normalization(normalizer: object) -> str | None:
+    kinds = [step.get("type") for step in _steps(normalizer, "normalizers")]
+    if any(kind != "NFC" for kind in kinds):
+        raise UnsupportedTokenizerError(f"it normalizes text by {_shown(', '.join(map(str, kinds)))}; only NFC is done")
+    return "NFC" if kinds else None
+
+
+def _check_decoder(decoder: object) -> None:
+    for step in _steps(decoder, "decoders"):
+        if step.get("type") not in ("ByteLevel", "Fuse"):  # Fuse joins what ByteLevel has joined already
+            raise UnsupportedTokenizerError(f"its decoder is {_shown(step.get('type'))}; only ByteLevel is done")
+
+
+def _around(post_processor: object) -> tuple[list[str], list[str]]:
+    """The tokens that go before and after every text."""
+    before: list[str] = []
+    after: list[str] = []
+    for step in _steps(post_processor, "processors"):
+        if step.get("type") == "TemplateProcessing":
+            left, right = _template(step)
+            before, after = left + before, after + right
+        elif step.get("type") != "ByteLevel":  # which moves offsets only
+            raise UnsupportedTokenizerError(
+                f"its post-processor is {_shown(step.get('type'))}; ByteLevel and TemplateProcessing are done"
+            )
+    return before, after
+
+
+def _template(step: dict[str, Any]) -> tuple[list[str], list[str]]:
+    parts, known = step.get("single"), step.get("special_tokens") or {}
+    before: list[str] = []
+    after: list[str] | None = None
+    for part in parts if isinstance(parts, list) else [parts]:
+        if isinstance(part, dict) and isinstance(part.get("Sequence"), dict) and part["Sequence"].get("id") == "A":
+            if after is not None:
+                raise TokenizerError("its TemplateProcessing has the text twice")
+            after = []
+            continue
+        name = part["SpecialToken"].get("id") if isinstance(part, dict) and _holds(part, "SpecialToken") else None
+        entry = known.get(name) if isinstance(known, dict) and isinstance(name, str) else None
+        tokens = entry.get("tokens") if isinstance(entry, dict) else None
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise TokenizerError(f"its TemplateProcessing has a part {_shown(part)} that nothing is said of")
+        (before if after is None else after).extend(tokens)
+    if after is None:
+        raise TokenizerError("its TemplateProcessing has no place for the text")
+    return before, after
+
+
+def _holds(part: dict[str, Any], key: str) -> bool:
+    return isinstance(part.get(key), dict)
+
+
+def _steps(value: object, key: str, depth: int = 0) -> list[dict[str, Any]]:
+    """The steps of a part, those of a Sequence in it one after the other."""
+    if value is None:
+        return []
+    if depth > 8:
+        raise TokenizerError(f"its {key} are nested too deeply")
+    if isinstance(value, dict) and value.get("type") == "Sequence":
+        check_keys(value, key)
+        value = value.get(key)
+    entries = value if isinstance(value, list) else [value]
+    steps = [entry for entry in entries if isinstance(entry, dict)]
+    if len(steps) != len(entries):
+        raise TokenizerError(f"{key!r} is {_shown(value)}; objects are needed")
+    found: list[dict[str, Any]] = []
+    for step in steps:
+        found += _steps(step, key, depth + 1) if step.get("type") == "Sequence" else [step]
+    return found
+
+
+def _added(content: dict[str, Any]) -> list[AddedToken]:
     entries = content.get("added_tokens") or []
     if not isinstance(entries, list):
         raise TokenizerError(f"'added_tokens' is {_shown(entries)}; a list is needed")
-    added = {}
-    for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("content"), str) or "id" not in entry:
-            raise TokenizerError(f"the added token {_shown(entry)} has no 'content' and 'id'")
-        added[entry["content"]] = entry["id"]
-    return added
+    return [added_token(entry, entry.get("id") if isinstance(entry, dict) else None) for entry in entries]
+
+
+def added_token(entry: object, id: object) -> AddedToken:
+    """An added token as these files write it. Raises TokenizerError."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("content"), str) or id is None:
+        raise TokenizerError(f"the added token {_shown(entry)} has no 'content' and 'id'")
+    token: str = entry["content"]
+    if type(id) is not int:
+        raise TokenizerError(f"the id of the token {token[:60]!r} is {_shown(id)}; ids are whole numbers from 0 on")
+    special = _option(entry, "special", True)
+    others = ("lstrip", "rstrip", "single_word")
+    normalized = _option(entry, "normalized", not special)
+    return AddedToken(token, id, special, normalized, *(_option(entry, key, False) for key in others))
+
+
+def _option(entry: dict[str, Any], key: str, default: bool) -> bool:
+    value = entry.get(key, default)
+    if not isinstance(value, bool):
+        raise TokenizerError(f"{key!r} of the token {entry['content'][:60]!r} is {_shown(value)}, not true or false")
+    return value
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:60]
+    return shown(repr(value)[:60])

@@ -128,7 +128,7 @@ def test_of_a_long_token_a_message_shows_sixty_characters(name):
         ({"model": {"type": LONG}}, 59),  # and a quotation mark
         ({"model": LONG}, 59),
         ({"model": {"type": "BPE", "dropout": LONG}}, 59),
-        ({"pre_tokenizer": {"type": "x" * 200}}, 100),
+        ({"pre_tokenizer": {"type": "x" * 200}}, 97),  # and three dots
         ({"added_tokens": LONG}, 59),
         ({"model": {"type": "BPE", "vocab": {}, "merges": [[LONG]]}}, 58),
         ({"pre_tokenizer": [LONG]}, 58),

@@ -139,20 +139,34 @@ def test_a_broken_link_beside_a_tokenizer_is_refused(tmp_path, name):
         load_tokenizer(tmp_path)
 
 
-def test_vocab_and_merges_win_over_a_contradicting_tokenizer_json_and_a_warning_says_so(tmp_path):
-    write_single(write_pair(tmp_path), tokenizer_json(merges=[["h", "e"]]))
+@pytest.mark.parametrize(
+    "other",
+    [
+        tokenizer_json(merges=[["h", "e"]]),
+        tokenizer_json(vocab=VOCAB | {"more": len(TOKENS)}),
+        tokenizer_json(vocab={**VOCAB, "!": 1, '"': 0}),
+    ],
+)
+def test_a_tokenizer_json_that_says_something_else_than_the_two_files_is_refused(tmp_path, other):
+    write_single(write_pair(tmp_path), other)
 
-    with pytest.warns(UserWarning, match=r"tokenizer\.json says something else") as warned:
-        tokenizer = load_tokenizer(tmp_path)
-
-    check(tokenizer)
-    assert warned[0].filename == __file__
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json says something else than vocab\.json and merges\.txt"):
+        load_tokenizer(tmp_path)
 
 
-def test_a_tokenizer_json_that_cannot_be_read_contradicts_too(tmp_path):
+def test_a_tokenizer_json_that_cannot_be_read_is_not_passed_over(tmp_path):
     write_single(write_pair(tmp_path), {"model": {"type": "WordLevel"}})
 
-    with pytest.warns(UserWarning, match=r"tokenizer\.json says something else"):
+    with pytest.raises(UnsupportedTokenizerError, match="its model is 'WordLevel'"):
+        load_tokenizer(tmp_path)
+
+
+def test_the_two_files_may_leave_out_what_was_added(tmp_path):
+    plain = {token: id for token, id in VOCAB.items() if token != "<|endoftext|>"}
+    write_single(write_pair(tmp_path, plain), tokenizer_json(vocab=plain))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         check(load_tokenizer(tmp_path))
 
 
@@ -171,32 +185,158 @@ def test_a_vocab_without_merges_leaves_the_word_to_tokenizer_json(tmp_path):
     check(load_tokenizer(tmp_path))
 
 
-def test_added_tokens_are_special_tokens(tmp_path):
+def test_added_tokens_are_cut_out_of_any_text_unless_they_are_called_special(tmp_path):
     write_pair(tmp_path)
-    (tmp_path / "added_tokens.json").write_text(json.dumps({"<|user|>": len(TOKENS)}))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<|user|>": len(TOKENS), "<|sep|>": len(TOKENS) + 1}))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"sep_token": "<|sep|>"}))
 
     tokenizer = load_tokenizer(tmp_path)
 
-    assert tokenizer.n_vocab == len(TOKENS) + 1
-    assert tokenizer.encode("hell<|user|>", allowed_special=["<|user|>"]) == [258, len(TOKENS)]
+    assert tokenizer.n_vocab == len(TOKENS) + 2
+    assert tokenizer.encode("hell<|user|>") == [258, len(TOKENS)]
+    assert tokenizer.encode("<|sep|>") != [len(TOKENS) + 1] == tokenizer.encode("<|sep|>", allowed_special="<|sep|>")
     assert tokenizer.decode([len(TOKENS)]) == "<|user|>"
 
 
-@pytest.mark.parametrize("key", ["add_prefix_space", "add_bos_token"])
-def test_an_option_that_would_change_every_text_is_refused(tmp_path, key):
-    write_pair(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({key: False}))
-    check(load_tokenizer(tmp_path))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({key: True}))
+def config(directory, **content):
+    (directory / "tokenizer_config.json").write_text(json.dumps(content))
+    return directory
 
-    with pytest.raises(TokenizerError, match=rf"tokenizer_config\.json: {key} puts something before"):
+
+def test_a_space_goes_before_every_text_where_the_config_says_so(tmp_path):
+    tokenizer = load_tokenizer(config(write_pair(tmp_path), add_prefix_space=True))
+
+    assert tokenizer.encode("hell hell") == tokenizer.encode(" hell hell") == [259, 259]
+    assert tokenizer.encode("") == []
+
+
+def test_bos_and_eos_go_around_every_text_where_the_config_says_so(tmp_path):
+    end = len(TOKENS) - 1
+    names = {"bos_token": "<|endoftext|>", "eos_token": {"content": "<|endoftext|>", "special": True}}
+
+    assert load_tokenizer(config(write_pair(tmp_path), add_bos_token=True, **names)).encode("he") == [end, 256]
+    assert load_tokenizer(config(tmp_path, add_eos_token=True, **names)).encode("he") == [256, end]
+    assert load_tokenizer(config(tmp_path, add_bos_token=True)).encode("he") == [end, 256]  # GPT-2's own
+    other = load_tokenizer(config(tmp_path, add_bos_token=True, tokenizer_class="CodeGenTokenizer"))
+    assert (other.encode("he"), other.bos_id, other.eos_id) == ([256], None, end)  # there is none to put
+
+
+def test_what_the_config_says_of_bos_and_eos_stands_for_the_template_of_tokenizer_json(tmp_path):
+    end = len(TOKENS) - 1
+    token = {"SpecialToken": {"id": "E", "type_id": 0}}
+    template = {
+        "type": "TemplateProcessing",
+        "single": [token, {"Sequence": {"id": "A", "type_id": 0}}, token],
+        "special_tokens": {"E": {"id": "E", "ids": [end], "tokens": ["<|endoftext|>"]}},
+    }
+    write_single(tmp_path, tokenizer_json() | {"post_processor": template})
+
+    assert load_tokenizer(tmp_path).encode("he") == [end, 256, end]
+    assert load_tokenizer(config(tmp_path, add_bos_token=False)).encode("he") == [256]
+
+
+def test_a_template_without_tokens_as_transformers_saves_it_changes_nothing(tmp_path):
+    template = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {}}
+
+    check(load_tokenizer(write_single(tmp_path, tokenizer_json() | {"post_processor": template})))
+
+
+def test_a_model_without_a_type_as_gpt2_is_published_is_read(tmp_path):
+    content = tokenizer_json()
+    del content["model"]["type"]
+
+    check(load_tokenizer(write_single(tmp_path, content)))
+
+
+def test_a_class_of_transformers_says_how_text_is_cut_where_nothing_else_does(tmp_path):
+    write_pair(tmp_path)
+
+    assert load_tokenizer(config(tmp_path, tokenizer_class="GPT2TokenizerFast")).rule.name == "gpt2"
+    qwen = load_tokenizer(config(tmp_path, tokenizer_class="Qwen2Tokenizer"))
+    assert (qwen.rule.name, qwen.normalization) == ("qwen2", "NFC")
+    with pytest.raises(UnsupportedTokenizerError, match="tokenizer_class is 'LlamaTokenizer', whose way"):
+        load_tokenizer(config(tmp_path, tokenizer_class="LlamaTokenizer"))
+    config(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    assert load_tokenizer(tmp_path).rule.name == "qwen2"
+
+
+def test_a_special_token_that_text_leads_to_anyway_stays_text(tmp_path):
+    tokenizer = load_tokenizer(config(write_pair(tmp_path), pad_token="!", unk_token="he"))
+
+    assert tokenizer.encode("!hell") == [0, 256, 257]  # cut out of any text, as Hugging Face does it
+    assert tokenizer.special_tokens.keys() == {"<|endoftext|>"}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"tokenizer_config.json": {"add_prefix_space": 1}}, "add_prefix_space is 1; true or false"),
+        ({"tokenizer_config.json": {"eos_token": "<x>"}}, "the eos token '<x>' is neither in the vocabulary"),
+        ({"tokenizer_config.json": {"eos_token": 5}}, "eos_token is 5; a token is needed"),
+        ({"tokenizer_config.json": {"chat_template": 5}}, "chat_template is 5; a text"),
+        (
+            {"tokenizer_config.json": {"added_tokens_decoder": []}, "added_tokens.json": {"a": "b"}},
+            "id of the token 'a'",
+        ),
+        ({"tokenizer_config.json": {"added_tokens_decoder": [1]}}, "added_tokens_decoder is"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"x": {"content": "a"}}}}, "id of the token 'a' is 'x'"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"262": {}}}}, "has no 'content' and 'id'"),
+        (
+            {
+                "tokenizer_config.json": {"added_tokens_decoder": {"262": {"content": "<x>"}}},
+                "added_tokens.json": {"<x>": 263},
+            },
+            "'<x>' has the id 262 in tokenizer_config.json and 263 in added_tokens.json",
+        ),
+        (
+            {"tokenizer_config.json": {"bos_token": "he"}, "special_tokens_map.json": {"bos_token": "ll"}},
+            "bos_token is 'he' in tokenizer_config.json and 'll' in special_tokens_map.json",
+        ),
+        ({"special_tokens_map.json": {"additional_special_tokens": [1]}}, "additional_special_tokens is 1; a token"),
+    ],
+)
+def test_files_beside_the_tables_that_are_wrong_are_refused(tmp_path, files, message):
+    write_pair(tmp_path)
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+
+    with pytest.raises(TokenizerError, match=message):
         load_tokenizer(tmp_path)
+
+
+def test_files_that_contradict_tokenizer_json_are_refused(tmp_path):
+    write_single(tmp_path, tokenizer_json())
+    end = {"content": "<|endoftext|>", "special": True, "lstrip": True}
+
+    with pytest.raises(TokenizerError, match="is id 261 special here and id 261 special lstrip in tok"):
+        load_tokenizer(config(tmp_path, added_tokens_decoder={"261": end}))
+    with pytest.raises(TokenizerError, match="add_prefix_space is False here and True in tokenizer_config"):
+        load_tokenizer(config(tmp_path, add_prefix_space=True))
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"])
+def test_a_broken_link_beside_the_tables_is_refused(tmp_path, name):
+    write_pair(tmp_path)
+    (tmp_path / name).symlink_to("nowhere")
+
+    with pytest.raises(TokenizerError, match=f"{name}: "):
+        load_tokenizer(tmp_path)
+
+
+def test_the_chat_template_is_found_where_it_lies(tmp_path):
+    assert load_tokenizer(write_pair(tmp_path)).chat_template is None
+    assert load_tokenizer(config(tmp_path, chat_template="{{ a }}")).chat_template == "{{ a }}"
+    named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
+    assert load_tokenizer(config(tmp_path, chat_template=named)).chat_template == "d"
+    (tmp_path / "chat_template.jinja").write_text("{{ b }}")
+    assert load_tokenizer(tmp_path).chat_template == "{{ b }}"
 
 
 def test_tokens_that_nothing_makes_are_counted_in_a_warning(tmp_path):
     write_pair(tmp_path, vocab={**VOCAB, "unreached": len(TOKENS)})
 
-    words = "263 tokens, but 256 bytes, 5 merges and 1 special tokens make 262"
+    words = "263 tokens, but 256 bytes, 5 merges and 1 added tokens make 262"
     with pytest.warns(UserWarning, match=words) as warned:
         load_tokenizer(tmp_path)
     assert warned[0].filename == __file__
@@ -320,23 +460,63 @@ OTHER_WAYS = {
     "a negative dropout": (tokenizer_json(dropout=-1), "'dropout' to -1"),
     "a prefix": (tokenizer_json(continuing_subword_prefix="##"), "'continuing_subword_prefix'"),
     "byte fallback": (tokenizer_json(byte_fallback=True), "'byte_fallback'"),
-    "a normalizer": ({"normalizer": {"type": "NFC"}}, "normalizes"),
+    "a normalizer": ({"normalizer": {"type": "NFKC"}}, "normalizes text by 'NFKC'; only NFC"),
     "no pre-tokenizer": ({"pre_tokenizer": None}, "its pre-tokenizer is missing"),
-    "another pre-tokenizer": ({"pre_tokenizer": {"type": "Whitespace"}}, "its pre-tokenizer is Whitespace"),
-    "two steps": (
-        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, BYTE_LEVEL]}},
-        "its pre-tokenizer is Digits, ByteLevel",
+    "another pre-tokenizer": ({"pre_tokenizer": {"type": "Whitespace"}}, "has a step Whitespace"),
+    "no ByteLevel at the end": (
+        {"pre_tokenizer": {"type": "Digits", "individual_digits": True}},
+        "its pre-tokenizer is Digits; one that ends in ByteLevel",
     ),
-    "another pattern": ({"pre_tokenizer": BYTE_LEVEL | {"use_regex": False}}, "GPT-2's pattern"),
-    "a space first": ({"pre_tokenizer": BYTE_LEVEL | {"add_prefix_space": True}}, "add_prefix_space"),
+    "ByteLevel twice": ({"pre_tokenizer": [BYTE_LEVEL, BYTE_LEVEL]}, "its pre-tokenizer is ByteLevel, ByteLevel"),
+    "an unknown pattern": (
+        {"pre_tokenizer": [{"type": "Split", "pattern": {"Regex": "(a*)*b"}, "behavior": "Isolated"}, BYTE_LEVEL]},
+        r"a pattern that is not known here: \(a\*\)\*b",
+    ),
+    "no pattern": ({"pre_tokenizer": [{"type": "Split", "behavior": "Isolated"}, BYTE_LEVEL]}, "'pattern' is None"),
+    "an empty pattern": (
+        {"pre_tokenizer": [{"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated"}, BYTE_LEVEL]},
+        "'pattern' is",
+    ),
+    "another behavior": (
+        {"pre_tokenizer": [{"type": "Split", "pattern": {"String": "a"}, "behavior": "Eaten"}, BYTE_LEVEL]},
+        "'behavior' is Eaten; there are Isolated",
+    ),
+    "digits without their option": (
+        {"pre_tokenizer": [{"type": "Digits"}, BYTE_LEVEL]},
+        "'individual_digits' of Digits",
+    ),
+    "an unknown option": ({"pre_tokenizer": BYTE_LEVEL | {"more": 1}}, "its ByteLevel has an unknown option 'more'"),
+    "an unknown option of the model": (tokenizer_json(more=1), "its BPE has an unknown option 'more'"),
     "maybe a space first": ({"pre_tokenizer": {"type": "ByteLevel", "use_regex": True}}, "add_prefix_space"),
+    "sequences without end": (
+        {"pre_tokenizer": json.loads('{"type": "Sequence", "pretokenizers": [' * 20 + "]}" * 20)},
+        "nested too deeply",
+    ),
+    "another decoder": ({"decoder": {"type": "WordPiece"}}, "its decoder is 'WordPiece'"),
     "a step that is no object": ({"pre_tokenizer": ["x"]}, "objects are needed"),
-    "tokens around the text": ({"post_processor": {"type": "TemplateProcessing"}}, "post-processor"),
+    "a post-processor": ({"post_processor": {"type": "BertProcessing"}}, "its post-processor is 'BertProcessing'"),
+    "a template of nothing": ({"post_processor": {"type": "TemplateProcessing"}}, "a part None"),
+    "a template without the text": (
+        {"post_processor": {"type": "TemplateProcessing", "single": []}},
+        "no place for the text",
+    ),
+    "a template with the text twice": (
+        {"post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}] * 2}},
+        "the text twice",
+    ),
+    "a template with an unknown token": (
+        {"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}]}},
+        "a part .*x",
+    ),
+    "an option that is no flag": (
+        {"added_tokens": [{"content": "<x>", "id": 262, "lstrip": 1}]},
+        "'lstrip' of the token",
+    ),
     "added tokens of another kind": ({"added_tokens": {"a": 1}}, "a list is needed"),
     "an added token without id": ({"added_tokens": [{"content": "<x>"}]}, "has no 'content' and 'id'"),
     "an added token that is a number": ({"added_tokens": [{"content": 5, "id": 9}]}, "has no 'content' and 'id'"),
     "an added token that is no object": ({"added_tokens": ["content id"]}, "has no 'content' and 'id'"),
-    "an added id that is text": ({"added_tokens": [{"content": "<x>", "id": "9"}]}, "the id of the token '<x>' is 9"),
+    "an added id that is text": ({"added_tokens": [{"content": "<x>", "id": "9"}]}, "the id of the token '<x>' is '9'"),
     "an added token of another id": ({"added_tokens": [{"content": "he", "id": 1}]}, "'he' has the id 1, but 256"),
 }
 
