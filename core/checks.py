@@ -7,6 +7,7 @@ JAX clamps or gives NaN, CuPy wraps. None of that may decide what a model says.
 import math
 import operator
 from collections.abc import Iterable
+from dataclasses import fields
 from decimal import Decimal
 from numbers import Real
 
@@ -52,6 +53,22 @@ def real(value: object) -> float | None:
         return float(value)  # type: ignore[arg-type]
     except OverflowError:
         return math.inf
+
+
+def keep_plain_numbers(config: object) -> None:
+    """Put Python's own number in the place of each number of another library among the fields of a frozen dataclass."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(map(plain, value))
+        if value is None or type(value) in (int, float, bool, str):
+            return value
+        number = whole(value)
+        other = real(value) if number is None else number
+        return value if other is None else other
+
+    for field in fields(config):  # type: ignore[arg-type]
+        object.__setattr__(config, field.name, plain(getattr(config, field.name)))
 
 
 def shown(value: object) -> str:

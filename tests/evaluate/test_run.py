@@ -176,12 +176,22 @@ def test_weights_that_are_not_finite_are_an_error(
         evaluate(Engine(make_engine().config, broken, make_engine().backend), tokenizer, PROTOCOLS["text"], story)
 
 
-@pytest.mark.parametrize("options", [Options(batch=0), Options(limit=0), Options(stride=0), Options(stride=33)])
-def test_options_that_cannot_be_are_refused(
-    make_engine: MakeEngine, tokenizer: Tokenizer, story: Text, options: Options
+@pytest.mark.parametrize("name", ["batch", "limit", "stride"])
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, "2", np.float64(2)])
+def test_options_that_cannot_be_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} .* is "):
+        Options(**{name: value})
+
+
+def test_a_stride_longer_than_the_context_is_refused(
+    make_engine: MakeEngine, tokenizer: Tokenizer, story: Text
 ) -> None:
-    with pytest.raises(InputError):
-        evaluate(make_engine(), tokenizer, PROTOCOLS["text"], story, options)
+    with pytest.raises(InputError, match="the stride is 33"):
+        evaluate(make_engine(), tokenizer, PROTOCOLS["text"], story, Options(stride=33))
+
+
+def test_an_option_may_be_an_integer_of_any_library() -> None:
+    assert Options(np.int64(2), np.uint8(3), np.array(4)) == Options(2, 3, 4)  # type: ignore[arg-type]
 
 
 def test_a_run_with_a_limit_is_not_complete(make_engine: MakeEngine, tokenizer: Tokenizer, story: Text) -> None:

@@ -50,7 +50,7 @@ def test_the_terminal_shows_each_token(capsys: pytest.CaptureFixture[str]) -> No
         (["a"], "one token"),
         (["x" * 100], "do not fit"),
         (["the cat", "-p", "the cat"], "given twice"),
-        (["the cat", "--top-k", "0"], "--top-k is 0"),
+        (["the cat", "--top-k", "0"], "(--top-k) is 0"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_no_page(

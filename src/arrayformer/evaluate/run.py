@@ -5,11 +5,13 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from arrayformer.core.checks import check_whole
 from arrayformer.core.engine import Engine
-from arrayformer.core.errors import DataFileError, InputError
+from arrayformer.core.errors import DataFileError
 from arrayformer.core.params import walk
 from arrayformer.evaluate.protocols import Protocol, Task
 from arrayformer.evaluate.result import Result
@@ -35,12 +37,22 @@ class Options:
     stride  ids from one window to the next (None: the protocol's)
     limit   windows to stop after (None: all); a result with a limit is no protocol's figure
     state   where the run is remembered, so that it goes on where it was stopped
+
+    The numbers are Python's own afterwards. Raises InputError for anything else.
     """
 
     batch: int = 4
     stride: int | None = None
     limit: int | None = None
     state: Path | None = None
+
+    def __post_init__(self) -> None:
+        keep = partial(object.__setattr__, self)
+        keep("batch", check_whole("batch (--batch-size)", self.batch, 1, 65536))
+        if self.stride is not None:
+            keep("stride", check_whole("stride (--stride)", self.stride, 1, 2**31))
+        if self.limit is not None:
+            keep("limit", check_whole("limit (--limit)", self.limit, 1, 2**63 - 1))
 
 
 def evaluate(
@@ -56,8 +68,6 @@ def evaluate(
     of another run, NumericError where logits are not finite.
     """
     options = options or Options()
-    if options.batch < 1 or (options.limit is not None and options.limit < 1):
-        raise InputError("--batch-size and --limit have to be 1 or more")
     n_ctx = engine.config.n_ctx
     stride = protocol.stride(n_ctx) if options.stride is None else options.stride
     task = protocol.prepare(text, tokenizer, n_ctx, stride)

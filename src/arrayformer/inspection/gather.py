@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arrayformer.core.array_api import Array, array_namespace
-from arrayformer.core.checks import check_context, check_ids
+from arrayformer.core.checks import check_context, check_ids, check_whole
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError, NumericError
 from arrayformer.core.ops import Tap
@@ -118,9 +118,7 @@ def inspect(engine: Engine, ids: Sequence[int], top_k: int = 10) -> Inspection:
     Raises InputError for fewer than two ids or more than the context, NumericError where logits are not finite.
     """
     checked = check_text(engine, ids)
-    if not 1 <= top_k <= 100:
-        raise InputError(f"--top-k is {top_k}; the page shows 1 to 100 next tokens")
-    recorder = Recorder(engine, checked, top_k)
+    recorder = Recorder(engine, checked, check_whole("top_k (--top-k)", top_k, 1, 100, "so many next tokens are shown"))
     watch(engine, checked, recorder)
     return assemble(engine, checked, recorder)
 
