@@ -15,6 +15,7 @@ import numpy as np
 
 from arrayformer.conformance.criterion.probes import PROBES, Probe
 from arrayformer.conformance.run.result import NotApplicable
+from arrayformer.core.files import strict_json
 from arrayformer.core.params import Params, map_params
 
 TEXTS = (
@@ -137,5 +138,5 @@ def compute() -> dict[str, Any]:
 
 if __name__ == "__main__":
     kept_file().parent.mkdir(exist_ok=True)
-    kept_file().write_text(json.dumps(compute(), indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
+    kept_file().write_text(strict_json.dumps(compute(), indent=1) + "\n", encoding="utf-8")
     print(f"wrote {kept_file()}")

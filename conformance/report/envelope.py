@@ -3,13 +3,13 @@
 The envelope allows fields of our own only inside each test, so what belongs to the whole run is in the first one.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from arrayformer.conformance.run.result import OUTCOMES, Result
 from arrayformer.conformance.run.session import Run
 from arrayformer.core.errors import InputError
+from arrayformer.core.files import strict_json
 from arrayformer.core.files.atomic import write_whole
 
 API_VERSION = "2024.12"  # of the standard the graph is written against
@@ -52,18 +52,18 @@ def execution_target(device: str, library: str) -> dict[str, str]:
 
 def write(run: Run, path: Path) -> None:
     """Write the envelope to `path`."""
-    write_whole(path, json.dumps(envelope(run), indent=1) + "\n")
+    write_whole(path, strict_json.dumps(envelope(run), indent=1) + "\n")
 
 
 def read(path: Path) -> Run:
     """A run that `write` wrote. Raises InputError for any other file."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = strict_json.parse(path.read_text(encoding="utf-8"), str(path), InputError)
         tests = data["data"]["tests"]
         about = tests[0].pop("run")
         results = [Result.from_dict({k: v for k, v in test.items() if k != "nodeid"}) for test in tests]
         return Run(about["environment"], results, about["whole"], data["data"]["duration"], data["timestamp"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} holds no results of arrayformer conformance --json ({error!r})") from error
 
 

@@ -1,5 +1,6 @@
 """What a case can end in, and what it says."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -70,8 +71,17 @@ class Result:
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> "Result":
-        """What `as_dict` made."""
-        return cls(**{**given, "metrics": [Metric(**m) for m in given["metrics"]]})
+        """What `as_dict` made; a number that JSON could not write, and so is null there, is NaN again."""
+        metrics = [Metric(**{**m, "value": _number(m["value"])}) for m in given["metrics"]]
+        series = {
+            name: [[label, _number(value), _number(limit)] for label, value, limit in points]
+            for name, points in given["series"].items()
+        }
+        return cls(**{**given, "metrics": metrics, "series": series})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def awarded(results: list[Result]) -> int | None:

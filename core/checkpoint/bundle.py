@@ -84,7 +84,22 @@ def read_bundle(file: ModelFile) -> dict[str, BundleEntry]:
     if "" not in values:
         raise ModelFileError(f"{file.path}: has no header")
     _check_header(values.pop(""))
-    return {name: _entry(name, value) for name, value in values.items()}
+    entries = {name: _entry(name, value) for name, value in values.items()}
+    _check_apart(file, {name: found.entry for name, found in entries.items()})
+    return entries
+
+
+def _check_apart(file: ModelFile, entries: dict[str, Entry]) -> None:
+    """Raises ModelFileError for tensors that share bytes: a file of megabytes could stand for gigabytes of weights."""
+    end, before = 0, ""
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].offset, item[1].size)):
+        if entry.size and entry.offset < end:
+            raise ModelFileError(
+                f"{file.path}: tensor {shown(name)!r} at byte {entry.offset} shares bytes with {shown(before)!r}, "
+                f"which ends at byte {end}; damaged, or not TensorFlow's"
+            )
+        if entry.offset + entry.size > end:
+            end, before = entry.offset + entry.size, name
 
 
 def _handle(data: _Bytes) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Writing a checkpoint that other tools read: Hugging Face's form, in one safetensors file."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from arrayformer.core.checkpoint.huggingface import hf_name
 from arrayformer.core.checkpoint.shard_index import WEIGHTS
 from arrayformer.core.errors import InputError, ModelFileError
+from arrayformer.core.files import strict_json
 from arrayformer.core.files.atomic import whole_folder
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Params, shapes, walk
@@ -44,7 +44,7 @@ def save_checkpoint(
             _write_tensors(folder / WEIGHTS, tensors, dtype)
             for name, content in tokenizer_files.items():
                 (folder / name).write_bytes(content)
-            text = json.dumps(_hf_config(config, dtype), indent=2) + "\n"
+            text = strict_json.dumps(_hf_config(config, dtype), indent=2) + "\n"
             (folder / "config.json").write_text(text, encoding="utf-8")
             # The library makes its file readable for the owner alone.
             shutil.copymode(folder / "config.json", folder / WEIGHTS)

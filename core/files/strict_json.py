@@ -48,18 +48,19 @@ def read_object(
     return value
 
 
-def dumps(value: Any, *, indent: int | None = None, ascii_only: bool = True) -> str:
+def dumps(value: Any, *, indent: int | None = None, ascii_only: bool = True, compact: bool = False) -> str:
     """`value` as JSON that any parser reads back: what JSON cannot write becomes what it can.
 
-    NaN and infinity become null, half a surrogate pair becomes U+FFFD.
+    NaN and infinity become null, half a surrogate pair becomes U+FFFD. `compact` leaves out the spaces.
     """
+    form: dict[str, Any] = {"indent": indent, "separators": (",", ":") if compact else None, "allow_nan": False}
     try:
-        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, **form)
         text.encode("utf-8")
     except (ValueError, UnicodeEncodeError):
         value = _writable(value)
-        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    return text if text.isascii() or not ascii_only else json.dumps(value, indent=indent)
+        text = json.dumps(value, ensure_ascii=False, **form)
+    return text if text.isascii() or not ascii_only else json.dumps(value, **form)
 
 
 def _writable(value: Any) -> Any:

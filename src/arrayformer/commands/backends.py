@@ -1,12 +1,12 @@
 """`arrayformer backends`: which array libraries can run the model, and what a library needs to."""
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from arrayformer.commands.seconds import SECONDS
+from arrayformer.core.files import strict_json
 
 if TYPE_CHECKING:
     from arrayformer.backends.probe import Report
@@ -37,7 +37,7 @@ def command(names: tuple[str, ...], check: bool, timeout: float, needs: bool, as
         reports = checked([f"{r['name']}@{r['distribution']}" for r in rows if r["status"] in ASKABLE], timeout)
         rows = [merged(r, reports.get(f"{r['name']}@{r['distribution']}")) for r in rows]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(strict_json.dumps(rows, indent=2))
     else:
         show(rows, check)
 
@@ -89,7 +89,7 @@ def show_needs(as_json: bool) -> None:
     from arrayformer.core.array_api import Namespace, functions, methods
 
     if as_json:
-        click.echo(json.dumps({"standard": "2024.12", "functions": functions(), "methods": methods()}, indent=2))
+        click.echo(strict_json.dumps({"standard": "2024.12", "functions": functions(), "methods": methods()}, indent=2))
         return
     import inspect
 

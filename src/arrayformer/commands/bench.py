@@ -1,6 +1,5 @@
 """`arrayformer bench`: measure speed, beside the bounds of this machine."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from arrayformer.core.files import strict_json
 
 if TYPE_CHECKING:
     from arrayformer.bench.measure import Result, Told
@@ -77,7 +78,7 @@ def command(
 def show(result: "Result", as_json: bool) -> None:
     """Print what was found."""
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        click.echo(strict_json.dumps(result.as_dict(), indent=2))
         return
     from rich.console import Console
 

@@ -1,12 +1,12 @@
 """`arrayformer evaluate`: measure a model by a protocol that has a name."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from arrayformer.commands.options import ModelOptions, model_options
+from arrayformer.core.files import strict_json
 
 if TYPE_CHECKING:
     from arrayformer.evaluate.protocols import Protocol
@@ -47,7 +47,7 @@ def command(
     protocol = find_protocol(name)
     with alone_on_stdout():
         result = measure(protocol, data, where, Options(batch_size, stride, limit, state))
-    out((json.dumps(result.as_dict(protocol)) if as_json else render(result, protocol)) + "\n")
+    out((strict_json.dumps(result.as_dict(protocol)) if as_json else render(result, protocol)) + "\n")
     if expect is not None:
         check_expected(result, protocol, expect, within)
 

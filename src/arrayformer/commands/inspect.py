@@ -1,6 +1,5 @@
 """`arrayformer inspect`: what a model does with a text, as a page, as data or on the terminal."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ import click
 
 from arrayformer.commands.options import ModelOptions, model_options
 from arrayformer.commands.prompts import read_text
+from arrayformer.core.files import strict_json
 
 if TYPE_CHECKING:
     from arrayformer.api import Model
@@ -94,7 +94,7 @@ def show(
         write_whole(html, text)
         click.echo(f"{html}: {len(text) / 1e6:.1f} MB; open it in a browser", err=True)
     if as_json:
-        out(json.dumps(content.as_json(found, model.tokenizer, name, comparison)) + "\n")
+        out(strict_json.dumps(content.as_json(found, model.tokenizer, name, comparison)) + "\n")
     elif html is None:
         from arrayformer.inspection.terminal import rendered
 

@@ -1,6 +1,5 @@
 """`arrayformer plugins`: packages that offer backends, with what is wrong with them."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from arrayformer.commands.backends import ASKABLE, merged
 from arrayformer.commands.seconds import SECONDS
+from arrayformer.core.files import strict_json
 
 
 @click.command(short_help="List the plugins, with what is wrong with them.")
@@ -25,12 +25,12 @@ def command(name: str | None, timeout: float, as_json: bool) -> int:
 
     if name is not None:
         report = asdict(check_backend(name, timeout=timeout))
-        click.echo(json.dumps(report, indent=2) if as_json else thoroughly(report))
+        click.echo(strict_json.dumps(report, indent=2) if as_json else thoroughly(report))
         return 0 if report["state"] == "works" else 4
     rows: list[dict[str, Any]] = [asdict(i) for i in list_backends() if not i.builtin]
     reports = checked([key(r) for r in rows if r["status"] in ASKABLE], timeout, create=False)
     rows = [loaded(merged(r, reports.get(key(r)))) for r in rows]
-    click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(map(briefly, rows)) or NONE)
+    click.echo(strict_json.dumps(rows, indent=2) if as_json else "\n".join(map(briefly, rows)) or NONE)
     return 0
 
 

@@ -1,6 +1,5 @@
 """A conversation in a terminal."""
 
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from arrayformer.chat import Conversation, Message
 from arrayformer.commands.output import out
 from arrayformer.core.errors import ArrayformerError, InputError
+from arrayformer.core.files import strict_json
 from arrayformer.core.generate.options import Options
 from arrayformer.generation import Stream
 
@@ -77,7 +77,7 @@ class Talk:
 
         if not name:
             raise InputError("/save needs the name of a file")
-        text = json.dumps({"messages": self.conversation.messages}, indent=2, ensure_ascii=False)
+        text = strict_json.dumps({"messages": self.conversation.messages}, indent=2, ascii_only=False)
         write_whole(Path(name).expanduser(), text + "\n")
         print(f"{name}: {len(self.conversation.messages)} messages", file=sys.stderr)
 

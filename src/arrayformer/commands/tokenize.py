@@ -1,11 +1,11 @@
 """`arrayformer tokenize`: text to ids, ids to text, and every step between."""
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from arrayformer.commands.prompts import parse_ids, read_text
+from arrayformer.core.files import strict_json
 
 if TYPE_CHECKING:
     from arrayformer.tokenizer import Tokenizer
@@ -33,14 +33,14 @@ def command(
     if decode:
         ids = parse_ids(whole)
         written = tokenizer.decode(ids)
-        out((json.dumps({"ids": ids, "text": written}) if as_json else written) + "\n")
+        out((strict_json.dumps({"ids": ids, "text": written}) if as_json else written) + "\n")
     elif explain:
         explanation = tokenizer.explain(whole)
-        out((json.dumps([vars(piece) for piece in explanation.pieces]) if as_json else str(explanation)) + "\n")
+        out((strict_json.dumps([vars(piece) for piece in explanation.pieces]) if as_json else str(explanation)) + "\n")
     else:
         ids = tokenizer.encode(whole, allowed_special=tokenizer.special_tokens if special else ())
         tokens = [tokenizer.token(id) for id in ids] if as_json else []
-        out((json.dumps({"ids": ids, "tokens": tokens}) if as_json else " ".join(map(str, ids))) + "\n")
+        out((strict_json.dumps({"ids": ids, "tokens": tokens}) if as_json else " ".join(map(str, ids))) + "\n")
 
 
 def find(model: str | None, models_dir: str | None, revision: str | None, offline: bool) -> "Tokenizer":

@@ -1,6 +1,5 @@
 """What `generate` prints: text as it comes, or JSON when it is done."""
 
-import json
 import sys
 import time
 from collections import deque
@@ -9,6 +8,7 @@ from dataclasses import asdict
 
 from arrayformer.api import Model, Prompt
 from arrayformer.commands.output import on_terminal, out
+from arrayformer.core.files import strict_json
 from arrayformer.core.generate.options import Options
 from arrayformer.generation import Generation, Stream
 
@@ -99,7 +99,7 @@ def print_json(number: int, written: Generation) -> None:
     """A text as one line of JSON."""
     plain = (getattr(sys.__stdout__, "encoding", None) or "").lower().replace("-", "") != "utf8"
     fields = {"index": number, **asdict(written)}
-    out(json.dumps({k: v for k, v in fields.items() if v is not None}, ensure_ascii=plain) + "\n")
+    out(strict_json.dumps({k: v for k, v in fields.items() if v is not None}, ascii_only=plain) + "\n")
 
 
 def in_order(written: Completed) -> Completed:

@@ -1,8 +1,8 @@
 """A result as lines of text."""
 
-import json
 import math
 
+from arrayformer.core.files import strict_json
 from arrayformer.evaluate.paper import TABLE_3
 from arrayformer.evaluate.protocols import PROTOCOLS, Protocol
 from arrayformer.evaluate.result import UNITS, Figure, Result, standing
@@ -49,7 +49,7 @@ def render(result: Result, protocol: Protocol) -> str:
 def list_protocols(as_json: bool = False) -> str:
     """Every protocol, what it measures and what is known of it."""
     if as_json:
-        return json.dumps([described(p) for p in PROTOCOLS.values()], indent=1)
+        return strict_json.dumps([described(p) for p in PROTOCOLS.values()], indent=1)
     lines = []
     for p in PROTOCOLS.values():
         lines += [f"{p.name:<15} {p.title}", f"{'':<15} {p.how}"]

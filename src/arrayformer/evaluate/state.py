@@ -1,12 +1,13 @@
 """A file that remembers how far a run came."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from arrayformer.core.errors import DataFileError
+from arrayformer.core.files import strict_json
 from arrayformer.core.files.atomic import write_whole
+from arrayformer.evaluate.source import read_bytes
 from arrayformer.evaluate.totals import Totals
 
 
@@ -29,11 +30,14 @@ def load_state(path: Path, run: dict[str, Any]) -> State:
     """
     if not path.exists():
         return State(run, Totals())
+    content = read_bytes(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = strict_json.parse(content.decode("utf-8"), str(path), DataFileError)
         totals = Totals(**found["totals"])
+        if not all(type(value) in (int, float) and value >= 0 for value in found["totals"].values()):
+            raise ValueError
         before = dict(found["run"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise DataFileError(f"{path} is not the state of an evaluation; delete it or name another file") from error
     if differing := sorted(k for k in run.keys() | before.keys() if run.get(k) != before.get(k)):
         key = differing[0]
@@ -46,5 +50,5 @@ def load_state(path: Path, run: dict[str, Any]) -> State:
 
 def save_state(path: Path, state: State) -> None:
     """Write `state`, whole or not at all. Raises OutputError."""
-    text = json.dumps({"run": state.run, "totals": state.totals.as_dict()}, indent=1)
+    text = strict_json.dumps({"run": state.run, "totals": state.totals.as_dict()}, indent=1)
     write_whole(path, text)

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 import html
-import json
 from importlib.resources import files
 from string import Template
 from typing import Any
+
+from arrayformer.core.files import strict_json
 
 SCRIPTS = ("base.js", "text.js", "lens.js", "attention.js", "norms.js", "compare.js", "start.js")
 
@@ -38,5 +39,5 @@ def digest(text: str) -> str:
 
 def script_json(content: dict[str, Any]) -> str:
     """JSON that may stand inside a script element whatever text it holds."""
-    dumped = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    dumped = strict_json.dumps(content, compact=True)
     return dumped.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

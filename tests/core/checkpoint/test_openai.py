@@ -186,6 +186,16 @@ BAD = {
     "P-03 varint": (index_file(block([HEADER, (b"a", b"\x08" + b"\xff" * 11)])), "more than 64 bits"),
     "P-03 field cut short": (index_file(block([HEADER, (b"a", b"\x12\x7f")])), "127 bytes announced, 0 are left"),
     "P-03 field type": (index_file(block([HEADER, (b"a", b"\x0b")])), "unknown type 3"),
+    "P-03 shared bytes": (
+        index_file(block([HEADER, (b"a", entry(9, 8)), (b"b", entry(9, 8))])),
+        "tensor 'b' at byte 0 shares bytes with 'a', which ends at byte 288",
+    ),
+    "P-03 one in another": (
+        index_file(block([HEADER, (b"a", entry(9, 8)), (b"b", entry(1, 8, offset=64))])), "byte 64 shares bytes",
+    ),
+    "P-03 a byte shared": (
+        index_file(block([HEADER, (b"a", entry(2, offset=7)), (b"b", entry(2))])), "byte 7 shares bytes with 'b'",
+    ),
     "P-03 too many": (
         index_file(block([HEADER, *((b"%06d" % i, b"") for i in range(10_002))])), "more than 10000 tensors",
     ),
