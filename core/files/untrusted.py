@@ -19,6 +19,9 @@ _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_LINK
 # Whether a name can be looked up in a directory that is open, wherever that lies by now.
 _BY_DESCRIPTOR = {os.open, os.readlink, os.stat} <= os.supports_dir_fd and os.listdir in os.supports_fd
 
+# Bytes of a file that is remembered.
+_SMALL = 1 << 20
+
 # As many as Linux follows.
 _MAX_LINKS = 40
 
@@ -143,6 +146,7 @@ class ModelDirectory:
         except OSError as fault:
             raise error(f"{path}: cannot be opened: {fault.strerror}") from fault
         self._folders = {self._home.path: self._home}
+        self._small: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -188,9 +192,17 @@ class ModelDirectory:
             file.close()
 
     def read(self, name: str, most: int, error: type[ArrayformerError] = ModelFileError) -> bytes:
-        """The bytes of the file `name`, 1 to `most` of them. Raises `error`."""
-        with self.open(name, error) as file:
-            return file.read_all(most)
+        """The bytes of the file `name`, 1 to `most` of them. Raises `error`.
+
+        A small file that is asked for again is what it was: model and tokenizer read the same config.json.
+        """
+        data = self._small.get(name)
+        if data is None or len(data) > most:
+            with self.open(name, error) as file:
+                data = file.read_all(most)
+        if len(data) <= _SMALL:
+            self._small[name] = data
+        return data
 
     def read_text(self, name: str, most: int, error: type[ArrayformerError] = ModelFileError) -> str:
         """The text of a UTF-8 file of at most `most` bytes, without a byte order mark.

@@ -178,6 +178,17 @@ def test_each_file_is_opened_once(tmp_path: Path, monkeypatch) -> None:
     assert sorted(names) == ["config.json", "merges.txt", "model", "model.safetensors", "vocab.json"]
 
 
+def test_a_small_file_that_is_asked_for_again_is_what_it_was(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("before")
+    with ModelDirectory(tmp_path) as directory:
+        directory.read("config.json", 100)
+        (tmp_path / "config.json").write_text("something else")
+
+        assert directory.read("config.json", 100) == b"before"
+        with pytest.raises(ModelFileError, match="at most 3 are read"):
+            directory.read("config.json", 3)
+
+
 @pytest.mark.parametrize(
     "text", ['{"a": 1e999}', '{"a": -1e400}', '{"a": NaN}', '{"a": 1, "a": 2}', '{"a": ' + "9" * 200 + "}"]
 )
