@@ -1,5 +1,6 @@
 """Text <-> ids: byte-level BPE. No arrays here, and of the rest of the project only its errors."""
 
+from arrayformer.tokenizer.chat import ChatTemplate, chat_template_of
 from arrayformer.tokenizer.errors import UnsupportedTokenizerError
 from arrayformer.tokenizer.explanation import Explanation, Piece, render
 from arrayformer.tokenizer.files import has_tokenizer, load_tokenizer
@@ -8,11 +9,13 @@ from arrayformer.tokenizer.stream import StreamDecoder
 from arrayformer.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
+    "ChatTemplate",
     "Explanation",
     "Piece",
     "StreamDecoder",
     "Tokenizer",
     "UnsupportedTokenizerError",
+    "chat_template_of",
     "gpt2_tokenizer",
     "has_tokenizer",
     "load_tokenizer",

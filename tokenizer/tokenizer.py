@@ -144,11 +144,15 @@ class Tokenizer:
         """Step 1: the pieces that are merged on their own. Joined they are the text again, as it was normalized."""
         return self.rule.pieces(self._normalize(text))
 
-    def encode(self, text: str, *, allowed_special: Iterable[str] = (), add_special_tokens: bool = True) -> list[int]:
+    def encode(
+        self, text: str, *, allowed_special: Iterable[str] = (), add_special_tokens: bool = True, mark: str = ""
+    ) -> list[int]:
         """The ids of `text`.
 
         allowed_special     special tokens that stand in the text as such; any other is ordinary text
         add_special_tokens  whether to put the tokens around it with which this tokenizer begins and ends a text
+        mark                a character that stands in what is no added token though it would be one without it, and is
+                            itself no part of the text; see `chat`
 
         Raises InputError for text that is not a str, has a lone surrogate (which UTF-8 cannot write) or is larger
         than MAX_BYTES, and for a name in `allowed_special` that is no special token.
@@ -156,7 +160,7 @@ class Tokenizer:
         _check_text(text, MAX_BYTES)
         ids = list(self._before) if add_special_tokens else []
         for part in self._added.cut(text, self._check_allowed(allowed_special)):
-            ids += self._words.encode(part.text) if part.token is None else [part.token.id]
+            ids += self._words.encode(_without_mark(part.text, mark)) if part.token is None else [part.token.id]
         if add_special_tokens:
             ids += self._after
         return ids
@@ -284,6 +288,10 @@ def _check_text(text: str, limit: int) -> None:
         ) from None
     if size > limit:
         raise InputError(f"the text has {size} bytes; at most {limit} are taken at once: split it")
+
+
+def _without_mark(text: str, mark: str) -> str:
+    return text.replace(mark, "") if mark else text
 
 
 def _without(vocab: Mapping[str, int], special: Mapping[str, int]) -> Mapping[str, int]:

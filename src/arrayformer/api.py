@@ -19,7 +19,13 @@ from arrayformer.core.generate.options import Ending, Options, Sampling, checked
 from arrayformer.core.generate.text import Text
 from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.generation import Generation, Stream
-from arrayformer.tokenizer import Tokenizer, UnsupportedTokenizerError, has_tokenizer, load_tokenizer
+from arrayformer.tokenizer import (
+    Tokenizer,
+    UnsupportedTokenizerError,
+    chat_template_of,
+    has_tokenizer,
+    load_tokenizer,
+)
 
 Prompt = str | Sequence[int]
 """Text, or ids."""
@@ -36,7 +42,7 @@ class Model:
     config     sizes and switches
     tokenizer  text <-> ids; None where the directory has none, then prompts are ids
     engine     the weights on the backend
-    chat_template  how it wants a conversation written; None where it was not trained for any
+    chat_template  how it wants a conversation written (the tokenizer's); None where it was not trained for any
     """
 
     def __init__(
@@ -57,6 +63,8 @@ class Model:
         self.config = config
         self.engine = engine
         self.tokenizer = tokenizer
+        if chat_template is None and tokenizer is not None:
+            chat_template = chat_template_of(tokenizer)
         self.chat_template = chat_template
 
     @property
