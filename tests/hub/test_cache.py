@@ -25,6 +25,17 @@ def test_a_model_is_fetched_at_the_commit_of_its_branch(hub: Hub, cache: Path) -
     assert not [request for request in hub.requests if "resolve/main" in request]
 
 
+def test_every_file_that_says_how_text_becomes_ids_is_fetched(hub: Hub, cache: Path) -> None:
+    said = {"tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"}
+    for name in (*said, "chat_template.jinja"):
+        hub.files[name] = b"{}"
+
+    path = resolve_model("owner/tiny")
+
+    assert said | {"chat_template.jinja"} <= {file.name for file in path.iterdir()}
+    assert "README.md" not in os.listdir(path)
+
+
 def test_what_is_in_the_cache_is_not_fetched_again(hub: Hub, cache: Path) -> None:
     resolve_model("owner/tiny")
     hub.requests.clear()
