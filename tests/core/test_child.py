@@ -133,6 +133,20 @@ def test_a_child_that_is_forgotten_is_ended(tmp_path):
     assert not children()
 
 
+@pytest.mark.parametrize("end", ["del", "close"])
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forking beside threads
+def test_a_fork_of_the_parent_does_not_end_the_child(child, end):
+    worker = child()
+    worker.ask({}, 20)
+    pid = os.fork()
+    if pid == 0:
+        worker._end() if end == "del" else worker.close()
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+    assert worker.ask({"say": "still there"}, 20)["said"] == "still there"
+
+
 def test_an_error_in_the_block_ends_a_busy_child_at_once(child):
     def fail_beside_it(worker: Child) -> None:
         with worker:
