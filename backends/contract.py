@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from arrayformer.core.backend import API_VERSION, Backend
-from arrayformer.core.bind import PLAIN_FUNCTIONS
 from arrayformer.core.errors import PluginError
-from arrayformer.core.plugins.discovery import BackendInfo
+from arrayformer.core.ops import OPS
+from arrayformer.core.plugins.discovery import PluginInfo
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 CLAIMS = ("consumes_cache", "compiles", "deterministic", "batch_invariant")
 
 
-def check_contract(info: BackendInfo, backend: Any) -> None:
+def check_contract(info: PluginInfo, backend: Any) -> None:
     """Raises PluginError, naming the plugin at fault, for what is no Backend of a version this package speaks."""
     if not isinstance(backend, Backend):
         kind = type(backend).__name__
@@ -27,7 +27,7 @@ def check_contract(info: BackendInfo, backend: Any) -> None:
     check_overrides(info, backend.overrides)
 
 
-def check_version(info: BackendInfo, spoken: Any) -> None:
+def check_version(info: PluginInfo, spoken: Any) -> None:
     """Raises PluginError unless the backend was written for this major version, and for no later minor one."""
     whole = isinstance(spoken, tuple) and len(spoken) == 2 and all(type(n) is int for n in spoken)
     if not whole:
@@ -43,7 +43,7 @@ def check_version(info: BackendInfo, spoken: Any) -> None:
         )
 
 
-def check_claims(info: BackendInfo, backend: Backend) -> None:
+def check_claims(info: PluginInfo, backend: Backend) -> None:
     """Raises PluginError for a claim that says nothing the conformance suite could test."""
     dtypes = backend.dtypes
     if not isinstance(dtypes, tuple) or not dtypes or not set(dtypes) <= set(DTYPES):
@@ -53,18 +53,18 @@ def check_claims(info: BackendInfo, backend: Backend) -> None:
             raise fault(info, f"its {flag} is {getattr(backend, flag)!r}; it is True or False")
 
 
-def check_overrides(info: BackendInfo, overrides: Any) -> None:
+def check_overrides(info: PluginInfo, overrides: Any) -> None:
     """Raises PluginError for an override of something the graph does not call."""
     if not isinstance(overrides, Mapping):
         raise fault(info, f"its overrides are {overrides!r}; they are a dict of functions by name")
     for name, function in overrides.items():
-        if name not in PLAIN_FUNCTIONS:
-            raise fault(info, f"it overrides {name!r}; what can be overridden is {', '.join(sorted(PLAIN_FUNCTIONS))}")
+        if name not in OPS:
+            raise fault(info, f"it overrides {name!r}; what can be overridden is {', '.join(sorted(OPS))}")
         if not callable(function):
             raise fault(info, f"its override of {name!r} is {function!r}, which cannot be called")
 
 
-def fault(info: BackendInfo, what: str) -> PluginError:
+def fault(info: PluginInfo, what: str) -> PluginError:
     """The error for a contract that was not kept."""
     return PluginError(
         f"backend {info.name!r} does not keep the contract: {what}\n"

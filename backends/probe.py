@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from arrayformer.backends.contract import CLAIMS
-from arrayformer.backends.registry import advice, find_backend, get_backend, load_factory
+from arrayformer.backends.registry import find_backend, get_backend, load_factory
 from arrayformer.core.child import Child, ChildEndedError, ChildTimeoutError, Requests, ended_with
 from arrayformer.core.errors import BackendError, PluginError
-from arrayformer.core.plugins.discovery import BackendInfo
+from arrayformer.core.plugins.discovery import PluginInfo
+from arrayformer.core.plugins.loading import advice
 
 TIME_LIMIT = 60.0  # seconds; importing PyTorch with CUDA from a cold disk takes some ten
 MOST_OUTPUT = 20_000  # bytes at the end of what it wrote
@@ -88,7 +89,7 @@ def outcome(child: Child, seconds: float) -> tuple[dict[str, Any], int | None]:
     return found, 0
 
 
-def judge(info: BackendInfo, found: dict[str, Any], code: int | None, output: str, timeout: float) -> Report:
+def judge(info: PluginInfo, found: dict[str, Any], code: int | None, output: str, timeout: float) -> Report:
     """The report on a child that ended with `code` (None: it was killed)."""
     ended = "ended" if code is not None and code >= 0 else "killed"
     report = Report(info.name, info.distribution, info.version, info.value, "broken", output=output)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from arrayformer.core.checkpoint import save_checkpoint
-from arrayformer.core.models.gpt2 import SIZES, GPT2Config
+from arrayformer.core.models.gpt2 import GPT2, SIZES
 from arrayformer.core.params import Params, random_params
 from arrayformer.tokenizer import gpt2_tokenizer
 
@@ -14,7 +14,7 @@ from arrayformer.tokenizer import gpt2_tokenizer
 def write_all(folder: Path, size: str, forms: set[str]) -> None:
     """Write `hf/` and, where they are among `forms`, `f32.gguf`, `f16.gguf` and `ct2/` into `folder`."""
     config = SIZES[size]
-    params = random_params(config)
+    params = random_params(config.weights())
     save_checkpoint(folder / "hf", config, params, tokenizer_files=tokenizer_files())
     for dtype in ("f32", "f16"):
         if dtype in forms:
@@ -38,7 +38,7 @@ def tokenizer_files() -> dict[str, bytes]:
     }
 
 
-def write_gguf(path: Path, config: GPT2Config, params: Params, dtype: np.dtype) -> None:
+def write_gguf(path: Path, config: GPT2, params: Params, dtype: np.dtype) -> None:
     """The weights as llama.cpp reads them: matrices transposed and in `dtype`, vectors in float32."""
     import gguf
 

@@ -81,7 +81,8 @@ def honest_ratios(name: str, seeds: int) -> Found:
         for base in PROBES if low is subject else IN_OTHER_DTYPES:
             engine = low.models.new_engine(base)
             for model in seeded(base, seeds):
-                engine.params = low.backend.place(reference(model).probe.params())  # the program stays
+                ref = reference(model)
+                engine.params = low.backend.place(ref.probe.params(), ref.config.weights())  # the program stays
                 judge = Judge(Result("", 0, ""))
                 probed(low, judge, engine, model)
                 for metric in judge.result.metrics:

@@ -16,6 +16,7 @@ import platform
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 from checkpoints import write_all
 from contenders import CONTENDERS, FORMS, GPU_CONTENDERS
 
-from arrayformer.bench.bounds import weight_bytes
+from arrayformer.bench.bounds import Work, weight_bytes
 from arrayformer.bench.process import Process
 from arrayformer.core.models.gpt2 import SIZES
 
@@ -97,7 +98,8 @@ def rounds(options: argparse.Namespace, folder: str, names: list[str], stack: Ex
                     if "ids" in answer:
                         found["ids"].setdefault(name, answer["ids"][:8])
         if machine is not None:
-            found["bounds"].append(machine.ask("bounds", config=SIZES[options.size].as_dict(), n_prompt=options.prompt))
+            work = asdict(Work.of(SIZES[options.size]))
+            found["bounds"].append(machine.ask("bounds", work=work, n_prompt=options.prompt))
         print(f"round {i} of {options.rounds} done", file=sys.stderr)
     return found
 
@@ -180,7 +182,7 @@ def on_gpu(found: dict[str, Any]) -> list[str]:
     options, bandwidth = found["options"], found["gpu"]["bytes_per_s"]
     lines = [f"{found['gpu']['card']}, {bandwidth / 1e9:.0f} GB/s in a copy."]
     for name, took in found["seconds"]["decode"].items():
-        size = weight_bytes(SIZES[options["size"]]) / (2 if name.endswith("16") else 1)
+        size = weight_bytes(Work.of(SIZES[options["size"]])) / (2 if name.endswith("16") else 1)
         lines.append(f"{name}: decodes at {size * options['new'] / median(took) / bandwidth:.2f} of that.")
     return lines
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from arrayformer.core.array_api import Array
 from arrayformer.core.errors import BackendError
-from arrayformer.core.params import Params, map_params
+from arrayformer.core.params import Params, Weight, map_params
 
 API_VERSION = (1, 0)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,7 +83,7 @@ class Backend:
 
     @cached_property
     def index_dtype(self) -> Any:
-        """The namespace's default integer dtype: what ids, positions and slots have."""
+        """The namespace's default integer dtype: what ids and positions have."""
         return self.xp.__array_namespace_info__().default_dtypes()["integral"]
 
     def asarray(self, host: np.ndarray, dtype: str | None = None) -> Array:
@@ -98,23 +98,24 @@ class Backend:
         return self.xp.asarray(np.array(host), dtype=native)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
-        """Where the cache's keys or values go, [batch, head, capacity, head_dim] in this backend's dtype."""
+        """Where the cache's keys or values go, [batch, kv_head, capacity, head_dim] in this backend's dtype."""
         return self.asarray(np.zeros(shape, dtype=np.float32), self.dtype)
 
     def cache_arrays(self, n: int, shape: tuple[int, ...]) -> list[Array]:
         """`n` arrays as `zeros` makes them: the keys and values of all layers."""
         return [self.zeros(shape) for _ in range(n)]
 
-    def order(self, path: str, shape: tuple[int, ...]) -> Literal["C", "F"]:
-        """In which order of the host's memory `place` wants the weight at `path`, so that it need not be copied."""
+    def order(self, weight: Weight) -> Literal["C", "F"]:
+        """In which order of the host's memory `place` wants a weight, so that it need not be copied."""
         return "C"
 
-    def place(self, params: Params, *, owned: bool = False) -> Params:
+    def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
         """The weights on the device, in this backend's dtype and layout.
 
-        The host's arrays are neither changed nor kept, unless the caller gives them away (`owned`).
+        params   on the host: neither changed nor kept, unless the caller gives them away (`owned`)
+        weights  a `Weight` for each of them, nested alike: its role says what it is for
         """
-        placed: Params = map_params(lambda _path, x: self.asarray(x, self.dtype), params)
+        placed: Params = map_params(lambda x, _weight: self.asarray(x, self.dtype), params, weights)
         return placed
 
     def to_numpy(self, x: Array) -> np.ndarray:

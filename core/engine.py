@@ -3,37 +3,20 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Self
 
 import numpy as np
 
+from arrayformer.core.architecture import Architecture, Tables
 from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend
-from arrayformer.core.bind import bind
-from arrayformer.core.cache import Cache
 from arrayformer.core.checks import check_context, check_ids
-from arrayformer.core.decoder import gpt2
+from arrayformer.core.decoder import Cache, forward
 from arrayformer.core.errors import BackendError, InputError
-from arrayformer.core.models.gpt2 import GPT2Config
-from arrayformer.core.ops import Ops, Tap, untouched
+from arrayformer.core.ops import PLAIN, Tap, untouched
 from arrayformer.core.params import Params
 from arrayformer.core.sampling import Draw, Picked, Plan, pick
-
-
-def run(
-    params: Params, cache: Cache, ids: Array, only: Array | None, draw: Draw | None, *,
-    config: GPT2Config, backend: Backend, ops: Ops, plan: Plan | None, tap: Tap = untouched,
-) -> tuple[Array | Picked, Cache]:  # fmt: skip
-    """One step, as it is compiled: read `ids`, and draw from the logits where there is a plan to.
-
-    Raises BackendError for logits of a wrong dtype or shape, before anything is drawn from them.
-    """
-    logits, cache = gpt2(
-        ids, **params, n_head=config.n_head, scales=config.scales(), cache=cache, only=only, ops=ops, tap=tap
-    )
-    check_logits(logits, (*(ids if only is None else only).shape, config.n_vocab), backend)
-    return (logits if plan is None or draw is None else pick(logits, draw, plan, ops)), cache
 
 
 def check_logits(logits: Array, shape: tuple[int, ...], backend: Backend) -> None:
@@ -64,30 +47,48 @@ def enough_memory(what: str, advice: str = "use fewer rows at a time, or a short
         raise BackendError(f"out of memory for {what}: {advice}") from error
 
 
+@lru_cache(maxsize=8)
+def _tables(model: Architecture, n: int, n_text: int) -> Tables:
+    """`model.rotations`, made once for each length of context."""
+    return model.rotations(n, n_text)
+
+
 class Engine:
     """One model's weights on one backend. Threads may share it: each step waits for the one before.
 
-    config   sizes and switches
-    params   the weights on the host, nested as `core.params.shapes(config)` says
+    config   the architecture with its sizes and switches
+    params   the weights on the host, nested as `config.weights()` says
     backend  where they go
     owned    whether the backend may keep or consume the host's arrays
     """
 
-    def __init__(self, config: GPT2Config, params: Params, backend: Backend, *, owned: bool = False) -> None:
+    def __init__(self, config: Architecture, params: Params, backend: Backend, *, owned: bool = False) -> None:
         self.config = config
         self.backend = backend
-        self.ops = bind(config, backend.overrides)
+        self.ops = PLAIN.replaced(backend.overrides)
         with enough_memory("the weights", "choose a smaller model, a narrower dtype or another device"):
-            self.params = backend.place(params, owned=owned)
+            self.params = backend.place(params, config.weights(), owned=owned)
         self.turn = threading.RLock()
         self._compiled: dict[Plan | None, Callable[..., Any]] = {}
 
-    def step(self, plan: Plan | None) -> Callable[..., Any]:
-        """`run` for this model, compiled once for each plan."""
+    def step(self, plan: Plan | None, tap: Tap = untouched) -> Callable[..., tuple[Any, Cache]]:
+        """(params, cache, ids, only, draw) -> (logits or Picked, cache): read `ids`, and draw where there is a plan to.
+
+        Compiled once for each plan; as written where somebody taps, so that the tap sees each tensor as it is computed.
+        """
+        if tap is not untouched:
+            return partial(self._run, plan, tap)
         if plan not in self._compiled:
-            function = partial(run, config=self.config, backend=self.backend, ops=self.ops, plan=plan)
-            self._compiled[plan] = self.backend.compile(function, donate=(1,))
+            self._compiled[plan] = self.backend.compile(partial(self._run, plan, untouched), donate=(1,))
         return self._compiled[plan]
+
+    def _run(
+        self, plan: Plan | None, tap: Tap, params: Params, cache: Cache, ids: Array, only: Array | None,
+        draw: Draw | None,
+    ) -> tuple[Array | Picked, Cache]:  # fmt: skip
+        logits, cache = forward(self.config, params, ids, cache, only=only, ops=self.ops, tap=tap)
+        check_logits(logits, (*(ids if only is None else only).shape, self.config.n_vocab), self.backend)
+        return (logits if plan is None or draw is None else pick(logits, draw, plan, self.ops)), cache
 
     def context(self, batch: int = 1, capacity: int | None = None) -> "Context":
         """An empty context of `batch` rows for up to `capacity` ids each (the model's context)."""
@@ -101,15 +102,16 @@ class Engine:
         context = self.context(1, len(ids))
         return self.backend.to_numpy(context.read([ids], every=True, tap=tap))[0, : len(ids)]
 
-    def empty_cache(self, batch: int, capacity: int) -> Cache:
-        """A cache that nothing was read into."""
-        shape = (batch, self.config.n_head, capacity, self.config.head_dim)
+    def empty_cache(self, batch: int, capacity: int, n_text: int | None = None) -> Cache:
+        """A cache that nothing was read into, for texts of up to `n_text` ids (`capacity`)."""
+        shape = (batch, self.config.n_kv_head, capacity, self.config.head_dim)
         arrays = self.backend.cache_arrays(2 * self.config.n_layer, shape)
+        dtype = "float64" if self.backend.dtype == "float64" else "float32"
+        tables = _tables(self.config, capacity, capacity if n_text is None else n_text)
         return Cache(
-            k=arrays[::2],
-            v=arrays[1::2],
+            layers=list(zip(arrays[::2], arrays[1::2], strict=True)),
             length=self.backend.asarray(np.zeros(batch, dtype=np.int64)),
-            slot=self.backend.asarray(np.arange(capacity)),
+            rotations=[(self.backend.asarray(cos, dtype), self.backend.asarray(sin, dtype)) for cos, sin in tables],
         )
 
 
@@ -117,7 +119,8 @@ class Context:
     """Rows of ids that a model has read, and what it remembers of them.
 
     lengths   per row, how many ids were read. The host owns them: setting one back forgets what came after
-    capacity  how many ids a row can hold
+    n_text    how many ids were asked for
+    capacity  how many ids a row can hold: `n_text`, or more where a compiler wants fewer shapes
     """
 
     def __init__(self, engine: Engine, batch: int, capacity: int | None = None) -> None:
@@ -127,10 +130,11 @@ class Context:
         wanted = n_ctx if capacity is None else capacity
         check_context(wanted, n_ctx)
         self.engine = engine
-        self.capacity = engine.backend.bucket(max(1, wanted), n_ctx)
+        self.n_text = max(1, wanted)
+        self.capacity = engine.backend.bucket(self.n_text, n_ctx)
         self.lengths = [0] * batch
         with enough_memory(f"the keys and values of {batch} rows of {self.capacity} ids"):
-            self.cache = engine.empty_cache(batch, self.capacity)
+            self.cache = engine.empty_cache(batch, self.capacity, self.n_text)
 
     def read(self, rows: Sequence[Sequence[int]], *, every: bool = False, tap: Tap | None = None) -> Array:
         """Read the ids in `rows`, one list for each row of the context; a row may be empty.
@@ -160,7 +164,7 @@ class Context:
 
     def fork(self) -> "Context":
         """Another context that has read the same and goes its own way."""
-        twin = Context(self.engine, len(self.lengths), self.capacity)
+        twin = Context(self.engine, len(self.lengths), self.n_text)
         rows = list(range(len(self.lengths)))
         twin.take(self, rows, rows)
         return twin
@@ -172,11 +176,14 @@ class Context:
         backend, xp = self.engine.backend, self.engine.backend.xp
         source, target = (backend.asarray(np.array(places)) for places in (rows, at))
 
-        def moved(old: list[Array], new: list[Array]) -> list[Array]:
-            put = self.engine.ops.put_rows
-            return [put(o, xp.take(n, source, axis=0), target) for o, n in zip(old, new, strict=True)]
+        def moved(old: Array, new: Array) -> Array:
+            return self.engine.ops.put_rows(old, xp.take(new, source, axis=0), target)
 
-        self.cache = self.cache._replace(k=moved(self.cache.k, other.cache.k), v=moved(self.cache.v, other.cache.v))
+        layers = [
+            (moved(k, new_k), moved(v, new_v))
+            for (k, v), (new_k, new_v) in zip(self.cache.layers, other.cache.layers, strict=True)
+        ]
+        self.cache = self.cache._replace(layers=layers)
         lengths = [other.lengths[row] for row in rows]  # all before the first is changed: `other` may be this context
         for length, place in zip(lengths, at, strict=True):
             self.lengths[place] = length
@@ -218,9 +225,7 @@ class Context:
             padded[row, : len(ids)] = ids
         cache = self.cache._replace(length=backend.asarray(np.array(self.lengths)))
         places = None if only is None else backend.asarray(only)
-        step = engine.step(plan) if tap is None else partial(
-            run, config=engine.config, backend=backend, ops=engine.ops, plan=plan, tap=tap
-        )  # fmt: skip
+        step = engine.step(plan, tap or untouched)
         with engine.turn, enough_memory(f"a step of {len(rows)} rows of {longest} ids"):
             result, self.cache = step(engine.params, cache, backend.asarray(padded), places, draw)
         self.lengths = [length + len(ids) for length, ids in zip(self.lengths, rows, strict=True)]

@@ -30,7 +30,11 @@ class ModelFileError(ArrayformerError, ValueError):
 
 
 class ConfigError(ModelFileError):
-    """A `config.json` or `hparams.json` that does not describe a GPT-2 this project can run."""
+    """A `config.json` or `hparams.json` that does not describe a model this project can run."""
+
+
+class VocabularyError(ModelFileError):
+    """Config and weights whose vocabularies have different sizes."""
 
 
 class BackendError(ArrayformerError, RuntimeError):
@@ -60,7 +64,7 @@ class NumericError(ArrayformerError, ArithmeticError):
 
 
 class ConformanceFailure(ArrayformerError, AssertionError):
-    """A backend computes something else than GPT-2."""
+    """A backend computes something else than the model."""
 
     exit_code = 1
 

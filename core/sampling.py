@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from arrayformer.core.array_api import Array, array_namespace, device
-from arrayformer.core.ops import PLAIN, Ops, like
+from arrayformer.core.ops import PLAIN, Ops, like, logsumexp
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,7 @@ def report(logits: Array, ids: Array, plan: Plan, ops: Ops) -> Picked:
     if plan.logprobs is None:
         return Picked(ids)
     xp = array_namespace(logits)
-    highest = xp.max(logits, axis=-1, keepdims=True)
-    total = highest + xp.log(xp.sum(xp.exp(logits - highest), axis=-1, keepdims=True))
+    total = logsumexp(logits)
     chosen = xp.take_along_axis(logits, ids[..., None], axis=-1) - total
     if not plan.logprobs:
         return Picked(ids, chosen[..., 0])

@@ -18,18 +18,18 @@ from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import BackendError, BackendNotFoundError, InputError, ModelFileError
 from arrayformer.core.generate.options import Ending, Options, Sampling
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 from arrayformer.tokenizer import Tokenizer
 from arrayformer.tokenizer.alphabet import PRINTABLE
 
-CONFIG = GPT2Config(n_vocab=257, n_ctx=16, n_embd=8, n_head=2, n_layer=1, eos_token_id=256)
+CONFIG = GPT2(n_vocab=257, n_ctx=16, n_embd=8, n_head=2, n_layer=1, eos_token_id=256)
 
 
 @pytest.fixture(scope="module")
 def model():
     tokenizer = Tokenizer({character: id for id, character in enumerate(PRINTABLE)}, [], {"<|endoftext|>": 256})
-    return Model(CONFIG, Engine(CONFIG, random_params(CONFIG, gain=0.3), NumpyBackend()), tokenizer)
+    return Model(CONFIG, Engine(CONFIG, random_params(CONFIG.weights(), gain=0.3), NumpyBackend()), tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_score_is_the_log_softmax_of_the_logits(model):
 
 
 def test_without_a_tokenizer_a_model_takes_ids_alone():
-    model = Model(CONFIG, Engine(CONFIG, random_params(CONFIG), NumpyBackend()))
+    model = Model(CONFIG, Engine(CONFIG, random_params(CONFIG.weights()), NumpyBackend()))
 
     assert len(model.generate([1], max_new_tokens=3, ignore_eos=True).ids) == 3
     for refused in (lambda: model.generate("a"), lambda: model.stream([1]), lambda: model.generate([1], stop="a")):
@@ -275,15 +275,15 @@ def test_without_a_tokenizer_a_model_takes_ids_alone():
 
 
 def test_a_tokenizer_of_another_model_is_refused(model):
-    small = GPT2Config(n_vocab=100, n_ctx=16, n_embd=8, n_head=2, n_layer=1)
+    small = GPT2(n_vocab=100, n_ctx=16, n_embd=8, n_head=2, n_layer=1)
 
     with pytest.raises(ModelFileError, match="257 ids, but the config's n_vocab is 100 and wte has 100 rows"):
-        Model(small, Engine(small, random_params(small), NumpyBackend()), model.tokenizer)
+        Model(small, Engine(small, random_params(small.weights()), NumpyBackend()), model.tokenizer)
 
 
 def test_ids_that_only_the_model_has_are_written_as_the_replacement_character(model):
     config = replace(CONFIG, n_vocab=300)
-    params = random_params(config, gain=0.0)
+    params = random_params(config.weights(), gain=0.0)
     params["wte"][280] = 1.0
     params["ln_f"]["b"][:] = 1.0
 
@@ -319,7 +319,7 @@ def test_memory_that_is_not_there_is_an_error_and_the_model_lives_on(model, monk
 
 
 def test_a_checkpoint_is_loaded_from_a_directory(tmp_path):
-    params = random_params(CONFIG, seed=3)
+    params = random_params(CONFIG.weights(), seed=3)
     arrayformer.save_checkpoint(tmp_path / "tiny", CONFIG, params)
 
     model = arrayformer.load(tmp_path / "tiny", offline=True)
@@ -377,7 +377,7 @@ def test_many_texts_leave_nothing_behind(model):
 
 
 def test_a_model_with_a_tokenizer_of_another_kind_loads_and_takes_ids(tmp_path):
-    arrayformer.save_checkpoint(tmp_path, CONFIG, random_params(CONFIG))
+    arrayformer.save_checkpoint(tmp_path, CONFIG, random_params(CONFIG.weights()))
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}')
 
     with pytest.warns(UserWarning, match="WordLevel.*takes ids"):

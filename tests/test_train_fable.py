@@ -24,7 +24,7 @@ from examples.train_fable.scoring import bits_per_byte, window_starts  # noqa: E
 from arrayformer.core.checkpoint import read_checkpoint  # noqa: E402
 from arrayformer.core.decoder import gpt2  # noqa: E402
 from arrayformer.core.errors import InputError  # noqa: E402
-from arrayformer.core.models.gpt2 import GPT2Config  # noqa: E402
+from arrayformer.core.models.gpt2 import GPT2  # noqa: E402
 from arrayformer.core.params import map_params, random_params, walk  # noqa: E402
 from arrayformer.tokenizer import load_tokenizer  # noqa: E402
 
@@ -110,11 +110,11 @@ def test_the_exported_model_loads_and_foretells_as_well_as_its_card_says(trained
         total: np.ndarray = np.log(np.exp(logits).sum(axis=-1))
         return total - right
 
-    wide = map_params(lambda _, x: x.astype(np.float32), params)
+    wide = map_params(lambda x: x.astype(np.float32), params)
     eos = config.n_vocab - 1
     score = bits_per_byte(nats, wide, ids, len(text.encode()), eos=eos, window=32, stride=16)
 
-    assert config == GPT2Config(300, 32, 16, 2, 1, eos_token_id=299)
+    assert config == GPT2(300, 32, 16, 2, 1, eos_token_id=299)
     assert tokenizer.eos_id == eos
     assert tokenizer.decode(ids.tolist()) == text
     assert f"{score:.3f}" in (trained / "export" / "MODEL_CARD.md").read_text()
@@ -152,7 +152,7 @@ def test_the_log_is_plain_lines_where_there_is_no_terminal(run: Any, capsys: pyt
 
 
 def test_growing_keeps_the_function() -> None:
-    params = random_params(GPT2Config(n_vocab=11, n_ctx=8, n_embd=8, n_head=2, n_layer=2))
+    params = random_params(GPT2(n_vocab=11, n_ctx=8, n_embd=8, n_head=2, n_layer=2).weights())
     grown = grow(jax.tree.map(jax.numpy.asarray, params), 5)
 
     assert len(grown["blocks"]) == 5
@@ -168,7 +168,7 @@ def test_positions_no_window_reached_copy_some_that_one_did() -> None:
 
 
 def test_splitting_and_joining_qkv_gives_the_weights_back() -> None:
-    params = random_params(GPT2Config(n_vocab=5, n_ctx=4, n_embd=6, n_head=2, n_layer=1))
+    params = random_params(GPT2(n_vocab=5, n_ctx=4, n_embd=6, n_head=2, n_layer=1).weights())
     split = split_qkv(params)
 
     assert split["blocks"][0]["attn"]["c_attn"]["w"].shape == (6, 3, 6)

@@ -18,7 +18,7 @@ from arrayformer.core import ops
 from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend, F
 from arrayformer.core.errors import BackendError
-from arrayformer.core.plugins.hooks import Register, hookimpl
+from arrayformer.core.plugins.hooks import RegisterBackend, hookimpl
 
 THREADS = 256
 
@@ -61,7 +61,7 @@ class CupyBackend(Backend):
     @property
     def overrides(self) -> Mapping[str, Callable[..., Any]]:
         """Fused kernels and in-place writes."""
-        own = (gelu, gelu_erf, relu, silu, layer_norm, linear, causal_attention, write, put_rows)
+        own = (gelu, gelu_erf, relu, silu, layer_norm, rms_norm, rotate, linear, causal_attention, write, put_rows)
         return {f.__name__: f for f in own}
 
     def asarray(self, host: np.ndarray, dtype: str | None = None) -> Array:
@@ -149,35 +149,56 @@ def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:
     return y
 
 
-def linear(x: Array, w: Array, b: Array) -> Array:
+def rms_norm(x: Array, g: Array, eps: float = 1e-6) -> Array:
+    """`ops.rms_norm` in one kernel."""
+    x, g = (cupy.ascontiguousarray(a) for a in (x, ops.like(g, x)))
+    y, n = cupy.empty_like(x), x.shape[-1]
+    rows_kernel("rms_norm", x.dtype.name)((x.size // n,), (THREADS,), (x, g, y, np.int32(n), np.float64(eps)))
+    return y
+
+
+def rotate(x: Array, cos: Array, sin: Array) -> Array:
+    """`ops.rotate` in one kernel, beside a copy of the channels that stay."""
+    x, half = cupy.ascontiguousarray(x), cos.shape[-1]
+    y = x.copy()
+    cos, sin = (cupy.broadcast_to(ops.like(a, x)[..., None, :, :], (*x.shape[:-1], half)) for a in (cos, sin))
+    elementwise("rotate")(x, cos, sin, half, x.shape[-1], y)
+    return y
+
+
+def linear(x: Array, w: Array, b: Array | None = None) -> Array:
     """`ops.linear` as one product of two matrices."""
     rows = ops.product(x.reshape(-1, x.shape[-1]), w)
-    rows += b
+    if b is not None:
+        rows += b
     return rows.reshape(*x.shape[:-1], w.shape[-1])
 
 
-def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
-    """`ops.causal_attention` with scale, mask and softmax in one kernel.
+def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
+    """`ops.causal_attention` with scale, cap, mask and softmax in one kernel.
 
     Someone who looks at the scores, and caches of another dtype than the queries, get the standard's version.
     """
-    scale, plain = how.get("scale"), how.get("upcast") or how.get("tap", ops.untouched) is not ops.untouched
-    if plain or q.dtype != k.dtype or q.dtype.name == "float16" or slot.ndim != 1:
-        return ops.causal_attention(q, k, v, position, slot, **how)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    scores = cupy.ascontiguousarray(cupy.matmul(q, k.swapaxes(-1, -2)))  # [batch, head, query, key]
-    heads, queries, keys = scores.shape[-3:]
+    plain = how.get("upcast") or how.get("tap", ops.untouched) is not ops.untouched
+    if plain or q.dtype != k.dtype or q.dtype.name == "float16":
+        return ops.causal_attention(q, k, v, position, **how)
+    n_head, n_kv_head = q.shape[-3], k.shape[-3]
+    q = q if n_head == n_kv_head else ops.group(q, n_kv_head)
+    scores = cupy.ascontiguousarray(cupy.matmul(q, k.swapaxes(-1, -2)))  # [batch, kv_head, query, key]
+    queries, keys = position.shape[-1], scores.shape[-1]
+    scale = q.shape[-1] ** -0.5 if how.get("scale") is None else how["scale"]
     arguments = (
-        scores, cupy.ascontiguousarray(position, dtype=cupy.int64), cupy.ascontiguousarray(slot, dtype=cupy.int64),
-        *map(np.int32, (keys, queries, heads, position.ndim - 1)), np.float64(scale),
+        scores, cupy.ascontiguousarray(position, dtype=cupy.int64),
+        *map(np.int32, (keys, queries, n_head, position.ndim - 1, how.get("window") or 0)),
+        np.float64(scale), np.float64(how.get("cap") or 0.0),
     )  # fmt: skip
     rows_kernel("causal_softmax", scores.dtype.name)((scores.size // keys,), (THREADS,), arguments)
-    return cupy.matmul(scores, v)
+    out = cupy.matmul(scores, v)
+    return out if n_head == n_kv_head else ops.ungroup(out, n_head)
 
 
-def write(old: Array, new: Array, position: Array, slot: Array) -> Array:
+def write(old: Array, new: Array, position: Array) -> Array:
     """`ops.write`, in place."""
-    del slot
     _, _, seq, head_dim = new.shape
     elementwise("write")(new, position[:, None, :, None], seq, head_dim, old.shape[2], old)
     return old
@@ -190,6 +211,6 @@ def put_rows(old: Array, new: Array, rows: Array) -> Array:
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """CuPy registers as a plugin does."""
     register("cupy", CupyBackend)

@@ -1,6 +1,6 @@
 """CUDA source of what CuPy has no fused function for. Text only: this module needs neither CuPy nor a GPU."""
 
-# Each step of GPT-2 between two matrix products reads and writes its rows once. `T` is float or double.
+# Each step of a block between two matrix products reads and writes its rows once. `T` is float or double.
 ROWS = """
 template <typename V> __device__ V across_warp(V v, bool largest) {
     for (int step = 16; step > 0; step /= 2) {
@@ -33,22 +33,37 @@ extern "C" __global__ void layer_norm(const T* x, const T* g, const T* b, T* y, 
     for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = (x[i] - mean) * scale * g[i] + b[i];
 }
 
-// In place: scores [..., head, query, key] to probabilities, over the keys whose slot is at most the query's
-// position. One block for each row of keys; `texts` is 0 where all rows share one list of positions.
+// y = x / sqrt(mean of squares + eps) * g, one block for each row of n
+extern "C" __global__ void rms_norm(const T* x, const T* g, T* y, int n, double eps) {
+    x += (long long)blockIdx.x * n;
+    y += (long long)blockIdx.x * n;
+    T squares = 0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) squares += x[i] * x[i];
+    T scale = 1 / sqrt(across_block<T>(squares, false, 0) / n + (T)eps);
+    for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = x[i] * scale * g[i];
+}
+
+// In place: scores [..., head, query, key] to probabilities, over the keys from the query's position back, at most
+// `window` of them (0: all). `cap` bends scores before (0: it does not). One block for each row of keys; `texts` is 0
+// where all rows share one list of positions.
 extern "C" __global__ void causal_softmax(
-    T* scores, const long long* position, const long long* slot, int keys, int queries, int heads, int texts,
-    double scale
+    T* scores, const long long* position, int keys, int queries, int heads, int texts, int window, double scale,
+    double cap
 ) {
     long long row = blockIdx.x, query = row % queries, text = texts ? row / queries / heads : 0;
-    long long seen = position[text * queries + query];
+    long long seen = position[text * queries + query], first = window > 0 ? seen - window + 1 : 0;
     scores += row * keys;
     const T lowest = (T)-3e38;  // the compiler CuPy uses knows no INFINITY
     T largest = lowest, sum = 0;
-    for (int i = threadIdx.x; i < keys; i += blockDim.x)
-        if (slot[i] <= seen && scores[i] > largest) largest = scores[i];
+    for (int i = threadIdx.x; i < keys; i += blockDim.x) {
+        T score = scores[i] * (T)scale;
+        if (cap > 0) score = (T)cap * tanh(score / (T)cap);
+        scores[i] = score;
+        if (i >= first && i <= seen && score > largest) largest = score;
+    }
     largest = across_block<T>(largest, true, lowest);
     for (int i = threadIdx.x; i < keys; i += blockDim.x) {
-        T e = slot[i] <= seen ? exp((scores[i] - largest) * (T)scale) : (T)0;
+        T e = i >= first && i <= seen ? exp(scores[i] - largest) : (T)0;
         scores[i] = e;
         sum += e;
     }
@@ -63,6 +78,15 @@ ELEMENTWISE = {
     "gelu_erf": ("T x", "T y", "y = T(0.5) * x * erfc(x * T(-0.7071067811865476))"),
     "relu": ("T x", "T y", "y = x > T(0) ? x : T(0)"),
     "silu": ("T x", "T y", "y = x / (T(1) + exp(-x))"),
+    # x [..., head, seq, head_dim], cosines and sines of each pair's angle -> y, both halves of a pair at once
+    "rotate": (
+        "raw T x, T cosine, T sine, int64 half, int64 head_dim",
+        "raw T y",
+        "long long at = i / half * head_dim + i % half;"
+        " T left = x[at], right = x[at + half];"
+        " y[at] = left * cosine - right * sine;"
+        " y[at + half] = right * cosine + left * sine",
+    ),
     # new [batch, head, seq, head_dim] and its positions, broadcast -> old [batch, head, capacity, head_dim], in place.
     # What lands past the end is dropped.
     "write": (

@@ -17,8 +17,8 @@ from arrayformer.core import ops
 from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend, F
 from arrayformer.core.errors import BackendError
-from arrayformer.core.params import Params, map_params
-from arrayformer.core.plugins.hooks import Register, hookimpl
+from arrayformer.core.params import Params, Weight, map_params
+from arrayformer.core.plugins.hooks import RegisterBackend, hookimpl
 
 SMALLEST_BUCKET = 16
 PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}
@@ -92,14 +92,14 @@ class JaxBackend(Backend):
         with faults():
             return jnp.zeros(shape, self.native(self.dtype), device=where)
 
-    def place(self, params: Params, *, owned: bool = False) -> Params:
+    def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
         """The weights on the device, or each on its part of the mesh."""
         native = np.dtype(self.native(self.dtype))
 
-        def put(path: str, x: np.ndarray) -> Array:
-            return self._put(np.asarray(x, native, "C") if owned else np.array(x, native, order="C"), path)
+        def put(x: np.ndarray, weight: Weight) -> Array:
+            return self._put(np.asarray(x, native, "C") if owned else np.array(x, native, order="C"), weight)
 
-        placed: Params = map_params(put, params)
+        placed: Params = map_params(put, params, weights)
         return placed
 
     def to_numpy(self, x: Array) -> np.ndarray:
@@ -143,16 +143,16 @@ class JaxBackend(Backend):
         native = self.index_dtype if np.issubdtype(host.dtype, np.integer) else host.dtype.newbyteorder("=")
         return np.dtype(native)
 
-    def _put(self, host: np.ndarray, path: str | None) -> Array:
+    def _put(self, host: np.ndarray, weight: Weight | None) -> Array:
         with faults():
             if self.layout is not None:
-                return self.layout.put(host, path)
+                return self.layout.put(host, weight)
             return jax.device_put(host, self._where)
 
 
-def linear(x: Array, w: Array, b: Array) -> Array:
+def linear(x: Array, w: Array, b: Array | None = None) -> Array:
     """`ops.linear`; products of float16 and bfloat16 are summed and given back in float32."""
-    return product(x, w) + b.astype(x.dtype)
+    return product(x, w) if b is None else product(x, w) + b.astype(x.dtype)
 
 
 def unembed(x: Array, wte: Array) -> Array:
@@ -161,17 +161,29 @@ def unembed(x: Array, wte: Array) -> Array:
 
 
 def causal_attention(
-    q: Array, k: Array, v: Array, position: Array, slot: Array, *,
-    scale: float | None = None, upcast: bool = False, tap: ops.Tap = ops.untouched,
+    q: Array, k: Array, v: Array, position: Array, *,
+    window: int | None = None, scale: float | None = None, upcast: bool = False, cap: float | None = None,
+    tap: ops.Tap = ops.untouched,
 ) -> Array:  # fmt: skip
-    """`ops.causal_attention`, likewise."""
-    mask = position[..., None, :, None] >= slot[..., None, None, :]
-    mask = mask if q.ndim == mask.ndim else mask[..., 0, :, :]
+    """`ops.causal_attention`, likewise: queries of heads that share keys stand in an axis of their own."""
+    shared = q.shape[-3] // k.shape[-3]
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    query = (q * scale).reshape((*q.shape[:-3], k.shape[-3], shared, *q.shape[-2:]))
     keys = k.astype(jnp.float32) if upcast else k
-    scores = tap("scores", product(q * scale, jnp.matrix_transpose(keys)))
-    probs = tap("probs", ops.softmax(jnp.where(mask, scores, -jnp.inf)))
-    return product(probs, v)
+    by_head = (*q.shape[:-1], k.shape[-2])
+
+    def look(name: str, x: Array) -> Array:
+        return x if tap is ops.untouched else tap(name, x.reshape(by_head)).reshape(x.shape)
+
+    scores = look("scores", ops.soft_cap(_einsum("...hgqd,...hkd->...hgqk", query, keys), cap))
+    mask = ops.causal_mask(position, k.shape[-2], window)[..., None, None, :, :]
+    probs = look("probs", ops.softmax(jnp.where(mask, scores, -jnp.inf)))
+    return _einsum("...hgqk,...hkd->...hgqd", probs, v).reshape(q.shape)
+
+
+def _einsum(axes: str, x: Array, w: Array) -> Array:
+    """`product` over other axes."""
+    return jnp.einsum(axes, x.astype(w.dtype), w, preferred_element_type=x.dtype)
 
 
 def product(x: Array, w: Array) -> Array:
@@ -179,9 +191,8 @@ def product(x: Array, w: Array) -> Array:
     return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=x.dtype)
 
 
-def write(old: Array, new: Array, position: Array, slot: Array) -> Array:
+def write(old: Array, new: Array, position: Array) -> Array:
     """`ops.write` as a scatter; what lies past the end is dropped, where a slice update would be moved back."""
-    del slot
     rows = jnp.arange(old.shape[0])[:, None]
     values = jnp.moveaxis(new, 1, 2).astype(old.dtype)
     return old.at[rows, :, position].set(values, mode="drop", unique_indices=True)
@@ -254,6 +265,6 @@ def keep_compiled_programs(directory: str) -> None:
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """JAX registers as a plugin does."""
     register("jax", JaxBackend)

@@ -12,14 +12,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from arrayformer.core import ops
 from arrayformer.core.array_api import Array
 from arrayformer.core.errors import BackendError
+from arrayformer.core.params import Weight
 
 AXES = ("data", "model")
 
-# Which axis of a weight is spread over `model`: columns of what opens a block's half, rows of what closes it,
-# so that between the two each device keeps its part (https://arxiv.org/abs/1909.08053 section 3).
-# The head over its ids, or where their number does not divide, over the width.
-SPREAD = {"c_attn.w": (1,), "c_attn.b": (0,), "attn.c_proj.w": (0,), "c_fc.w": (1,), "c_fc.b": (0,),
-          "mlp.c_proj.w": (0,), "wte": (0, 1), "lm_head": (0, 1)}  # fmt: skip
+# Which axis of a weight is spread over `model`, by its role and number of axes: columns of what opens half a block,
+# rows of what closes it, so that between the two each device keeps its part (https://arxiv.org/abs/1909.08053
+# section 3). A table over its ids, or where their number does not divide, over the width.
+SPREAD: dict[tuple[str, int], tuple[int, ...]] = {
+    ("column", 2): (1,), ("column", 1): (0,), ("row", 2): (0,), ("table", 2): (0, 1),
+}  # fmt: skip
 
 
 def read_mesh(mesh: str | Mesh) -> Mesh:
@@ -80,20 +82,20 @@ class MeshLayout:
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
     def cache(self, shape: tuple[int, ...]) -> NamedSharding:
-        """[batch, head, capacity, head_dim]: rows over `data`, heads over `model`."""
+        """[batch, kv_head, capacity, head_dim]: rows over `data`, heads over `model`."""
         return self.spread(shape, {0: "data", 1: "model"})
 
-    def weight(self, path: str, shape: tuple[int, ...]) -> NamedSharding:
-        """The first of a weight's axes in SPREAD whose size divides."""
-        axes = next((axes for name, axes in SPREAD.items() if path.endswith(name)), ())
+    def weight(self, weight: Weight) -> NamedSharding:
+        """The first of the weight's axes in SPREAD whose size divides. Heads that do not divide stay whole."""
         size = self.mesh.shape.get("model", 1)
-        fits = [a for a in axes if shape[a] % size == 0]
-        return self.spread(shape, {fits[0]: "model"} if fits else {})
+        axes = SPREAD.get((weight.role, len(weight.shape)), ()) if weight.heads % size in (0, 1 % size) else ()
+        fits = [a for a in axes if weight.shape[a] % size == 0]
+        return self.spread(weight.shape, {fits[0]: "model"} if fits else {})
 
-    def put(self, host: np.ndarray, path: str | None) -> Array:
-        """A weight (`path` is its name) or an input on the mesh. Each process brings its own devices' part."""
-        if path is not None:
-            where = self.weight(path, host.shape)
+    def put(self, host: np.ndarray, weight: Weight | None) -> Array:
+        """A weight or an input (None) on the mesh. Each process brings its own devices' part."""
+        if weight is not None:
+            where = self.weight(weight)
         else:
             where = self.spread(host.shape, {0: "data"} if host.ndim == 2 else {})
         return jax.make_array_from_callback(host.shape, where, lambda part: host[part])
@@ -104,6 +106,6 @@ class MeshLayout:
             return multihost_utils.process_allgather(x, tiled=True)
         return x
 
-    def write(self, old: Array, new: Array, position: Array, slot: Array) -> Array:
-        """`ops.write`: its steps go slot by slot, so no device needs another; the cache stays spread as it is."""
-        return jax.lax.with_sharding_constraint(ops.write(old, new, position, slot), self.cache(old.shape))
+    def write(self, old: Array, new: Array, position: Array) -> Array:
+        """`ops.write`: its steps go place by place, so no device needs another; the cache stays spread as it is."""
+        return jax.lax.with_sharding_constraint(ops.write(old, new, position), self.cache(old.shape))

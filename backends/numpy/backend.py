@@ -6,16 +6,16 @@ from typing import Any, ClassVar, Literal
 import array_api_compat.numpy as xp
 import numpy as np
 
-from arrayformer.backends.numpy import ops as numpy_ops
+from arrayformer.backends.numpy import ops
 from arrayformer.core.backend import Backend
-from arrayformer.core.params import Params, map_params
-from arrayformer.core.plugins.hooks import Register, hookimpl
+from arrayformer.core.params import Params, Weight, is_leaf, map_params
+from arrayformer.core.plugins.hooks import RegisterBackend, hookimpl
 
 OVERRIDES: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        numpy_ops.gelu, numpy_ops.gelu_erf, numpy_ops.layer_norm, numpy_ops.linear, numpy_ops.causal_attention,
-        numpy_ops.embed, numpy_ops.unembed, numpy_ops.write, numpy_ops.put_rows, numpy_ops.top_k,
+        ops.gelu, ops.gelu_erf, ops.silu, ops.gated, ops.layer_norm, ops.rms_norm, ops.rotate, ops.linear,
+        ops.causal_attention, ops.embed, ops.unembed, ops.write, ops.put_rows, ops.top_k,
     )
 }  # fmt: skip
 
@@ -42,40 +42,40 @@ class NumpyBackend(Backend):
         """Parts of one piece of memory, which the system can give in large pages: fewer faults when it is written."""
         return list(self.zeros((n, *shape)))
 
-    def place(self, params: Params, *, owned: bool = False) -> Params:
+    def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
         """The weights in this backend's dtype and layout.
 
         A tree given away is emptied: each array is used as it is, or let go as soon as it was copied.
         """
         if owned:
-            consume(params, lambda path, x: self._laid_out(path, x, owned=True))
+            _consume(params, weights, lambda x, weight: self._laid_out(x, weight, owned=True))
             return params
-        placed: Params = map_params(lambda path, x: self._laid_out(path, x, owned=False), params)
+        placed: Params = map_params(lambda x, weight: self._laid_out(x, weight, owned=False), params, weights)
         return placed
 
-    def order(self, path: str, shape: tuple[int, ...]) -> Literal["C", "F"]:
+    def order(self, weight: Weight) -> Literal["C", "F"]:
         """The order in which a product with one row reads longest runs of memory.
 
         [n_in, n_out] with the larger of the two contiguous: 41 GB/s instead of 27 for the head of 124M, 37 instead
         of 20 for `mlp.c_proj`, on two cores of an EPYC 7003.
         """
-        return "F" if len(shape) == 2 and path != "wpe" and shape[0] >= shape[1] else "C"
+        shape = weight.shape
+        return "F" if len(shape) == 2 and weight.role != "position" and shape[0] >= shape[1] else "C"
 
-    def _laid_out(self, path: str, x: np.ndarray, owned: bool) -> np.ndarray:
-        return np.array(x, dtype=self.dtype, order=self.order(path, x.shape), copy=None if owned else True)
+    def _laid_out(self, x: np.ndarray, weight: Weight, owned: bool) -> np.ndarray:
+        return np.array(x, dtype=self.dtype, order=self.order(weight), copy=None if owned else True)
 
 
-def consume(tree: Any, function: Callable[[str, np.ndarray], np.ndarray], path: str = "") -> None:
-    """Put `function(path, leaf)` in the place of each leaf, so that only one is in memory twice at a time."""
+def _consume(tree: Any, weights: Any, function: Callable[[np.ndarray, Weight], np.ndarray]) -> None:
+    """Put `function(leaf, weight)` in the place of each leaf, so that only one is in memory twice at a time."""
     for name in tree if isinstance(tree, dict) else range(len(tree)):
-        below = f"{path}.{name}" if path else str(name)
-        if isinstance(tree[name], dict | list):
-            consume(tree[name], function, below)
+        if is_leaf(tree[name]):
+            tree[name] = function(tree[name], weights[name])
         else:
-            tree[name] = function(below, tree[name])
+            _consume(tree[name], weights[name], function)
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """NumPy registers as a plugin does."""
     register("numpy", NumpyBackend)

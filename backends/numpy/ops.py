@@ -4,6 +4,7 @@ Each computes what the function of the same name in `core/ops.py` computes, up t
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,29 @@ def gelu_erf(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def silu(x: np.ndarray) -> np.ndarray:
+    """`ops.silu`, into `x` itself where `x` is contiguous."""
+    x = np.ascontiguousarray(x)
+    flat = x.reshape(-1)
+
+    def some(part: slice) -> None:
+        z = np.negative(flat[part])
+        with np.errstate(over="ignore"):  # exp() is infinite where silu is -0
+            np.exp(z, out=z)
+        z += 1.0
+        flat[part] /= z
+
+    spread(some, pieces(flat.size, PIECE))
+    return x
+
+
+def gated(gate: np.ndarray, up: np.ndarray, activation: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """`ops.gated`, into what the activation gave."""
+    x = activation(gate)
+    x *= up
+    return x
+
+
 def layer_norm(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float = 1e-5) -> np.ndarray:
     """`ops.layer_norm`, in one buffer."""
     n = x.shape[-1]
@@ -101,19 +125,57 @@ def normalise_one(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float, out: 
     out += b
 
 
+def rms_norm(x: np.ndarray, g: np.ndarray, eps: float = 1e-6) -> np.ndarray:
+    """`ops.rms_norm`, in one buffer."""
+    n = x.shape[-1]
+    if x.size == n:  # a single row: Python's floats, half as many calls
+        alone: np.ndarray = x / math.sqrt(float(np.vdot(x, x)) / n + eps)
+        alone *= g
+        return alone
+    out = np.empty(x.shape, dtype=x.dtype)
+    rows, normed = x.reshape(-1, n), out.reshape(-1, n)
+
+    def some(part: slice) -> None:
+        deviation = np.vecdot(rows[part], rows[part])[..., None]
+        deviation /= n
+        deviation += eps
+        np.sqrt(deviation, out=deviation)
+        np.divide(rows[part], deviation, out=normed[part])
+        normed[part] *= g
+
+    spread(some, in_rows(rows))
+    return out
+
+
+def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
+    """`ops.rotate`, in one buffer."""
+    half = cos.shape[-1]
+    cos, sin = ops.like(cos, x)[..., None, :, :], ops.like(sin, x)[..., None, :, :]
+    out = np.empty(x.shape, dtype=x.dtype)
+    left, right = x[..., :half], x[..., half : 2 * half]
+    np.multiply(left, cos, out=out[..., :half])
+    out[..., :half] -= right * sin
+    np.multiply(right, cos, out=out[..., half : 2 * half])
+    out[..., half : 2 * half] += left * sin
+    out[..., 2 * half :] = x[..., 2 * half :]
+    return out
+
+
 def in_rows(x: np.ndarray) -> list[slice]:
     """The rows of `x` [rows, n] in pieces."""
     return pieces(len(x), max(1, PIECE // x.shape[1]))
 
 
-def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
     """`ops.linear` as one matrix product, whatever the shape of `x`."""
     if x.size == x.shape[-1]:
         y: np.ndarray = x @ w
-        y += b
+        if b is not None:
+            y += b
     else:
         rows = product(x.reshape(-1, x.shape[-1]), w)
-        spread(lambda part: np.add(rows[part], b, out=rows[part]), in_rows(rows))
+        if b is not None:
+            spread(lambda part: np.add(rows[part], b, out=rows[part]), in_rows(rows))
         y = rows.reshape((*x.shape[:-1], w.shape[1]))
     result: np.ndarray = ops.like(y, x)
     return result
@@ -147,59 +209,70 @@ def embed(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def causal_attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray, slot: np.ndarray, *,
-    scale: float | None = None, upcast: bool = False, tap: ops.Tap = ops.untouched,
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray, *,
+    window: int | None = None, scale: float | None = None, upcast: bool = False, cap: float | None = None,
+    tap: ops.Tap = ops.untouched,
 ) -> np.ndarray:  # fmt: skip
-    """`ops.causal_attention` without the keys that no query sees: those past the last position, and the masked half.
+    """`ops.causal_attention` without the keys that no query sees: those past the last position, those before every
+    window, and the masked half. Keys and values that heads share are not repeated.
 
     Scores and probabilities exist only in pieces, so a `tap` that looks gets the plain function.
     """
-    if tap is not ops.untouched or not in_order(slot) or (upcast and q.dtype.itemsize < 4):
-        how: dict[str, Any] = {"scale": scale, "upcast": upcast, "tap": tap}
-        plain: np.ndarray = ops.causal_attention(q, k, v, position, slot, **how)
+    if tap is not ops.untouched or (upcast and q.dtype.itemsize < 4):
+        how: dict[str, Any] = {"window": window, "scale": scale, "upcast": upcast, "cap": cap, "tap": tap}
+        plain: np.ndarray = ops.causal_attention(q, k, v, position, **how)
         return plain
     q = q * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if q.size // q.shape[-1] * k.shape[-2] <= AT_ONCE:
-        return attend(q, k, v, position)
+        return attend(q, k, v, position, window, cap)
     out = np.empty(q.shape, dtype=q.dtype)
     where = np.broadcast_to(position, (*q.shape[:-3], q.shape[-2]))
     for row in np.ndindex(q.shape[:-3]):
         for block in pieces(q.shape[-2], QUERIES):
-            out[row][:, block] = attend(q[row][:, block], k[row], v[row], where[row][block])
+            out[row][:, block] = attend(q[row][:, block], k[row], v[row], where[row][block], window, cap)
     return out
 
 
-_in_order: list[np.ndarray] = []
+def attend(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray, window: int | None, cap: float | None
+) -> np.ndarray:
+    """Attention of scaled queries [..., head, query, head_dim] to the keys that some of them sees.
 
-
-def in_order(slot: np.ndarray) -> bool:
-    """Whether key i stands at position i. A context shows the same array in each step: it is looked at once."""
-    if _in_order and _in_order[0] is slot:
-        return True
-    if slot.ndim > 1 or (slot - np.arange(slot.size)).any():
-        return False
-    _in_order[:] = [slot]
-    return True
-
-
-def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Attention of scaled queries [..., head, query, head_dim] to the keys up to the last of their positions.
-
-    k, v      [..., head, key, head_dim], key i at position i
+    k, v      [..., kv_head, key, head_dim], key i at position i
     position  [..., query]
     """
     first, last = seen(position)
-    k, v = k[..., :last, :], v[..., :last, :]
-    scores = q @ k.swapaxes(-1, -2)
-    if first < k.shape[-2]:  # every query sees the keys before `first`
-        hidden = position[..., None, :, None] < np.arange(first, k.shape[-2])
-        np.copyto(scores[..., first:], -math.inf, where=hidden)
+    start = 0 if window is None else max(0, first - window)
+    k, v = k[..., start:last, :], v[..., start:last, :]
+    shared = q.shape[-3] // k.shape[-3]
+    stacked = (*q.shape[:-3], k.shape[-3], shared * q.shape[-2], q.shape[-1])
+    scores = (q if shared == 1 else q.reshape(stacked)) @ k.swapaxes(-1, -2)
+    if cap is not None:
+        scores /= cap
+        np.tanh(scores, out=scores)
+        scores *= cap
+    by_head = scores if shared == 1 else scores.reshape((*q.shape[:-1], k.shape[-2]))
+    hide(by_head, position, first, start, window)
     scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     total = np.add.reduce(scores, axis=-1, keepdims=True)
     out: np.ndarray = scores @ v
     out /= total
-    return out
+    return out.reshape(q.shape)
+
+
+def hide(scores: np.ndarray, position: np.ndarray, first: int, start: int, window: int | None) -> None:
+    """Minus infinity into `scores` [..., head, query, key] wherever a query may not look.
+
+    first  how many keys, counted from 0, the first query sees
+    start  the position of the first key there is
+    """
+    last = start + scores.shape[-1]
+    low = first if window is None or start + window >= last else start  # every query sees the keys from start to low
+    if low < last:
+        where, key = position[..., None, :, None], np.arange(low, last)
+        hidden = where < key if window is None else (where < key) | (where >= key + window)
+        np.copyto(scores[..., low - start :], -math.inf, where=hidden)
 
 
 def seen(position: np.ndarray) -> tuple[int, int]:
@@ -209,7 +282,7 @@ def seen(position: np.ndarray) -> tuple[int, int]:
     return 1 + int(position.min()), 1 + int(position.max())
 
 
-def write(old: np.ndarray, new: np.ndarray, position: np.ndarray, slot: np.ndarray) -> np.ndarray:
+def write(old: np.ndarray, new: np.ndarray, position: np.ndarray) -> np.ndarray:
     """`ops.write`, in place."""
     capacity = old.shape[2]
     for row, start in enumerate(position[:, 0].tolist()):

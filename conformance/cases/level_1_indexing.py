@@ -68,8 +68,8 @@ def write(subject: Subject, judge: Judge) -> None:
             start = np.arange(capacity + 3)
             old, new = normal(1, len(start), 2, capacity, 3), normal(2, len(start), 2, seq, 3)
             old, new = kept(subject, old), kept(subject, new)
-            position, slot = subject.put(start[:, None] + np.arange(seq)), subject.put(np.arange(capacity))
-            args = [subject.put(old, subject.backend.dtype), subject.put(new), position, slot]
+            position = subject.put(start[:, None] + np.arange(seq))
+            args = [subject.put(old, subject.backend.dtype), subject.put(new), position]
             calls.check(subject.function("write"), args, right_slots(subject, by_loops(old, new, start), start, seq))
 
 
@@ -160,8 +160,9 @@ def in_place(subject: Subject, judge: Judge) -> None:
     x, w, b = normal(1, 2, 3, 8), normal(2, 8, 8), normal(3, 8)
     q, k, v = attention_inputs(3, (1, 2, 4, 4, 4))
     calls: dict[str, tuple[Host, ...]] = {
-        "layer_norm": (x, b, b + 1), "linear": (x, w, b), "unembed": (x, w),
-        "causal_attention": (q, k, v, np.arange(4), np.arange(4)), "embed": (w, np.array([[3, 1]])), "top_k": (x,),
+        "layer_norm": (x, b, b + 1), "rms_norm": (x, b), "linear": (x, w, b), "unembed": (x, w),
+        "rotate": (q, *np.split(q[0, 0], 2, axis=-1)), "causal_attention": (q, k, v, np.arange(4)),
+        "embed": (w, np.array([[3, 1]])), "top_k": (x,),
     }  # fmt: skip
     arrays = {name: [subject.put(h) for h in hosts] for name, hosts in calls.items()}
 

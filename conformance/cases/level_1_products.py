@@ -125,14 +125,14 @@ def attention_inputs(seed: int, shape: tuple[int, int, int, int, int]) -> tuple[
     return q, 2 * normal(seed + 1, batch, head, key, width), normal(seed + 2, batch, head, key, width)
 
 
-def places(kind: str, batch: int, query: int, key: int) -> tuple[Host, Host]:
-    """position and slot: the whole text at once, the end of it, or rows of different lengths in a cache."""
+def places(kind: str, batch: int, query: int, key: int) -> Host:
+    """Positions: the whole text at once, the end of it, or rows of different lengths in a cache."""
     if kind in ("whole", "large"):
-        return np.arange(query), np.arange(key)
+        return np.arange(query)
     if kind == "end":
-        return np.arange(query) + key - query, np.arange(key)
+        return np.arange(query) + key - query
     start = np.arange(batch)[:, None] * ((key - query) // max(1, batch - 1))
-    return start + np.arange(query), np.arange(key)
+    return start + np.arange(query)
 
 
 SHAPES = (
@@ -162,19 +162,20 @@ def attend(calls: Calls, seed: int, kind: str, shape: tuple[int, int, int, int, 
     q, k, v = attention_inputs(seed, shape)
     if kind == "large":  # scores up to 262144 that float32 holds exactly, and float16 not at all
         q, k = 256 * np.sign(q), 256 * np.sign(k)
-    position, slot = places(kind, batch, query, key)
-    unseen = slot > position.max(axis=-1, keepdims=True) if kind == "ragged" else np.zeros((1, key), dtype=bool)
+    position = places(kind, batch, query, key)
+    last = position.max(axis=-1, keepdims=True) if kind == "ragged" else np.array([[key]])
+    unseen = np.arange(key) > last
     unseen = np.broadcast_to(unseen, (batch, key))
     clean: list[Any] = [np.where(unseen[:, None, :, None], np.float32(0), x).astype(np.float32) for x in (k, v)]
     dirty = [np.where(unseen[:, None, :, None], np.float32(1e30), x).astype(np.float32) for x in (k, v)]
     k, v = clean
     double = [x.astype(np.float64) for x in (q, k, v)]
-    exact = ops.causal_attention(double[0], double[1], double[2], position, slot, **how)
-    honest = ops.causal_attention(q, k, v, position, slot, **how)
+    exact = ops.causal_attention(double[0], double[1], double[2], position, **how)
+    honest = ops.causal_attention(q, k, v, position, **how)
     size = np.abs(exact).max()
     unit = max(float(np.abs(honest - exact).max()), 4 * U * size, class_unit(calls.subject) * size * 4)
     what = f"{kind}, {shape[2]} queries, {shape[3]} keys, {shape[4]} wide" + (f", {how}" if how else "")
-    hosts = [q, *dirty, position, slot]
+    hosts = [q, *dirty, position]
     calls.expect("causal_attention", *hosts, exact=exact, bound=unit, limit="attention", what=what, **how)
 
 

@@ -12,7 +12,7 @@ from arrayformer.conformance.diagnosis.first_wrong import MODES, first_divergenc
 from arrayformer.conformance.run.case import case
 from arrayformer.conformance.run.result import NotApplicable, Problem
 from arrayformer.conformance.run.subject import Subject
-from arrayformer.core.decoder import gpt2
+from arrayformer.core.models.gpt2 import gpt2
 
 PROBED = ("p1", "p2", "p3", "outliers", "deep", "quiet", "loud", "residual", "still", "untied", "relu", "silu")
 
@@ -63,7 +63,7 @@ def as_written(subject: Subject, judge: Judge) -> None:
     """`gpt2` called as in picoGPT, with a list of ids and no compiler, gives the right logits [n_seq, n_vocab]."""
     # Without a compiler's program each step costs a compilation of its own there: one shape is enough.
     config, ids = probe("p1").config, probe("p1").rows()[0]
-    params = subject.backend.place(probe("p1").params())
+    params = subject.backend.place(probe("p1").params(), config.weights())
     # Of float16 weights picoGPT's call makes float16 throughout, which no class of precision describes.
     narrow = subject.backend.dtype in ("float16", "bfloat16")
     for n in () if narrow else (len(ids),) if subject.backend.compiles else (1, len(ids)):
@@ -194,7 +194,8 @@ def not_finite(subject: Subject, judge: Judge) -> None:
     for value in (np.nan, np.inf):
         params = probe("p2").params()
         params["blocks"][1]["mlp"]["c_fc"]["w"][3, 5] = value
-        logits = subject.get(subject.models.forward("p2", ids, params=subject.backend.place(params)))
+        placed = subject.backend.place(params, probe("p2").config.weights())
+        logits = subject.get(subject.models.forward("p2", ids, params=placed))
         judge.require(not np.isfinite(logits).all(axis=-1).any(), f"a weight of {value} leaves logits finite")
 
 
@@ -203,7 +204,7 @@ def isolation(subject: Subject, judge: Judge) -> None:
     """What is not finite in one row of a batch does not touch the others."""
     params = probe("p2").params()
     params["wte"][17] = np.nan
-    placed = subject.backend.place(params)
+    placed = subject.backend.place(params, probe("p2").config.weights())
     rows = np.array(probe("p2").rows())
     rows[rows == 17] = 18
     spoilt = rows.copy()

@@ -118,9 +118,11 @@ def stale(subject: Subject, judge: Judge) -> None:
     for poison in (0.0, 6e4 if subject.backend.dtype == "float16" else 1e30):
         context = subject.models.engine("p2").context(2)
         context.read([ids[0][:9], ids[1][:15]])
-        context.cache = context.cache._replace(**{
-            part: [spoilt(subject, x, context.lengths, poison) for x in getattr(context.cache, part)] for part in "kv"
-        })  # fmt: skip
+        layers = [
+            (spoilt(subject, k, context.lengths, poison), spoilt(subject, v, context.lengths, poison))
+            for k, v in context.cache.layers
+        ]
+        context.cache = context.cache._replace(layers=layers)
         logits = [subject.get(context.read([[5], [6, 7]])), subject.get(context.read([[8], [9]]))]
         bits.append(np.stack(logits))
     judge.same_bits(bits[0], bits[1], "stale slots of the cache are looked at")

@@ -40,7 +40,7 @@ class DefaultModel(Probe):
         """The weights, float32 whatever the file has."""
         from arrayformer.core.checkpoint import read_checkpoint
 
-        params: Params = map_params(lambda _path, x: x.astype(np.float32), read_checkpoint(directory())[1])
+        params: Params = map_params(lambda x: x.astype(np.float32), read_checkpoint(directory())[1])
         return params
 
     def rows(self, order: int = 0) -> list[list[int]]:

@@ -15,9 +15,9 @@ import numpy as np
 from arrayformer.conformance.criterion.metrics import UNIT, divergence, rounded
 from arrayformer.conformance.criterion.probes import Probe, probe
 from arrayformer.core import ops
-from arrayformer.core.bind import bind
-from arrayformer.core.decoder import gpt2
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.architecture import Architecture
+from arrayformer.core.decoder import forward
+from arrayformer.core.ops import PLAIN
 from arrayformer.core.params import Params, map_params
 
 Array = Any  # NumPy arrays, whose functions have types only in part
@@ -29,9 +29,9 @@ def exact_gelu_erf(x: Array) -> Array:
     return np.asarray(0.5 * x * (1.0 + _erf(x / math.sqrt(2.0))))
 
 
-def wide_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+def wide_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
     """`ops.causal_attention` in float64 throughout: a model that asks for float32 scores means at least that."""
-    return ops.causal_attention(q, k, v, position, slot, **{**how, "upcast": False})
+    return ops.causal_attention(q, k, v, position, **{**how, "upcast": False})
 
 
 @dataclass
@@ -49,24 +49,21 @@ class Taps:
 
 def stored(params: Params, dtype: str) -> Params:
     """The weights as a backend of that dtype stores them, in float32: what the oracle and the unit both start from."""
-    return map_params(lambda _path, x: rounded(x, dtype), params)  # type: ignore[no-any-return]
+    return map_params(lambda x: rounded(x, dtype), params)  # type: ignore[no-any-return]
 
 
 def in_dtype(params: Params, dtype: Any) -> Params:
     """The weights cast to a NumPy dtype."""
-    return map_params(lambda _path, x: x.astype(dtype), params)  # type: ignore[no-any-return]
+    return map_params(lambda x: x.astype(dtype), params)  # type: ignore[no-any-return]
 
 
 def run(
-    config: GPT2Config, params: Params, ids: Any, overrides: Mapping[str, Any] | None = None,
+    config: Architecture, params: Params, ids: Any, overrides: Mapping[str, Any] | None = None,
     tap: ops.Tap = ops.untouched,
 ) -> Array:  # fmt: skip
     """The graph on NumPy arrays, without a cache: logits [..., seq, n_vocab]."""
-    table = bind(config, overrides)
     with np.errstate(all="ignore"):
-        return np.asarray(
-            gpt2(np.asarray(ids), **params, n_head=config.n_head, scales=config.scales(), ops=table, tap=tap)
-        )
+        return np.asarray(forward(config, params, np.asarray(ids), ops=PLAIN.replaced(overrides or {}), tap=tap)[0])
 
 
 def emulation(precision: str) -> dict[str, Callable[..., Any]]:
@@ -77,22 +74,24 @@ def emulation(precision: str) -> dict[str, Callable[..., Any]]:
     # Tensor cores add in float32; a library that stores bfloat16 or float16 rounds what comes out as well.
     out: Callable[[Array], Array] = near if precision in ("bfloat16", "float16") else lambda x: x
 
-    def linear(x: Array, w: Array, b: Array) -> Array:
-        return out(near(x) @ near(w)) + b
+    def linear(x: Array, w: Array, b: Array | None = None) -> Array:
+        y = out(near(x) @ near(w))
+        return y if b is None else y + b
 
     def unembed(x: Array, wte: Array) -> Array:
         return out(near(x) @ near(wte).T)
 
-    def attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
-        scale = how.get("scale") or 1.0 / math.sqrt(q.shape[-1])
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
+        n_kv_head, n_head = k.shape[-3], q.shape[-3]
         tap = how.get("tap", ops.untouched)
-        mask = position[..., None, :, None] >= slot[..., None, None, :]
-        mask = mask if q.ndim == mask.ndim else mask[..., 0, :, :]
-        scores = tap("scores", out(near(q * np.float32(scale)) @ near(np.swapaxes(k, -1, -2))))
+        scale = np.float32(how.get("scale") or 1.0 / math.sqrt(q.shape[-1]))
+        k, v = (np.repeat(x, n_head // n_kv_head, axis=-3) for x in (k, v))
+        mask = ops.causal_mask(position, k.shape[-2], how.get("window"))[..., None, :, :]
+        scores = tap("scores", ops.soft_cap(out(near(q * scale) @ near(np.swapaxes(k, -1, -2))), how.get("cap")))
         probs = tap("probs", ops.softmax(np.where(mask, scores, np.float32(-np.inf))))
         return out(near(probs) @ near(v))
 
-    return {"linear": linear, "unembed": unembed, "causal_attention": attention}
+    return {"linear": linear, "unembed": unembed, "causal_attention": causal_attention}
 
 
 EXACT: dict[str, Callable[..., Any]] = {"gelu_erf": exact_gelu_erf, "causal_attention": wide_attention}

@@ -7,12 +7,12 @@ a gain for everything that could be forgotten.
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 
-from arrayformer.core.models.gpt2 import GPT2Config
-from arrayformer.core.params import Params, map_params, shapes
+from arrayformer.core.architecture import Architecture
+from arrayformer.core.models.gpt2 import GPT2
+from arrayformer.core.params import Params, Weight, map_params
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Probe:
     """
 
     name: str
-    config: GPT2Config
+    config: Architecture
     seed: int = 0
     twist: str = ""
 
@@ -50,27 +50,25 @@ class Probe:
         return [list(map(int, row)) for row in ids.reshape(n_rows, n_ctx)]
 
 
-def draw(config: GPT2Config, seed: int) -> Params:
+def draw(model: Architecture, seed: int) -> Params:
     """float32 weights of a probe: each matrix scaled by its inputs, so that every step gives values around 1."""
     rng = np.random.Generator(np.random.PCG64(seed))
 
-    def leaf(path: str, shape: tuple[int, ...]) -> Any:
-        x = rng.standard_normal(shape, dtype=np.float32)
-        return (GAIN(path, shape) * x + (1.0 if path.endswith(".g") else 0.0)).astype(np.float32)
+    def leaf(weight: Weight) -> np.ndarray:
+        x = rng.standard_normal(weight.shape, dtype=np.float32)
+        return (deviation(weight) * x + (1.0 if weight.role in ("norm", "head_norm") else 0.0)).astype(np.float32)
 
-    return map_params(leaf, shapes(config))  # type: ignore[no-any-return]
+    params: Params = map_params(leaf, model.weights())
+    return params
 
 
-def GAIN(path: str, shape: tuple[int, ...]) -> float:
-    """Standard deviation of the weights at `path`."""
-    if path.endswith((".b", ".g")):
+def deviation(weight: Weight) -> float:
+    """Standard deviation of the numbers of a weight."""
+    if len(weight.shape) == 1:
         return 0.3
-    if path == "wpe":
-        return 0.7
-    if path in ("wte", "lm_head"):
-        return 1.0
-    # 2 makes scores of about 4 between queries and keys, and feeds GELU with -6 to 6.
-    return (2.0 if path.endswith(("c_attn.w", "c_fc.w")) else 1.0) / float(np.sqrt(shape[0]))
+    # 2 makes scores of about 4 between queries and keys, and feeds activations with -6 to 6.
+    gain = {"position": 0.7, "table": 1.0, "column": 2.0, "row": 1.0}[weight.role]
+    return gain if weight.role in ("position", "table") else gain / float(np.sqrt(weight.shape[0]))
 
 
 def outliers(params: Params) -> Params:
@@ -113,40 +111,12 @@ TWISTS = {
     "": lambda p: p, "outliers": outliers, "quiet": quiet, "loud": loud, "residual": residual_only, "still": still,
 }  # fmt: skip
 
-_P2 = GPT2Config(n_vocab=512, n_ctx=64, n_embd=64, n_head=4, n_layer=2)
+_CONFIGS = GPT2.probes()
 _ALL = (
-    Probe("p1", GPT2Config(n_vocab=31, n_ctx=8, n_embd=16, n_head=2, n_layer=1)),
-    Probe("p2", _P2),
-    # Nothing here is a power of two, and the context is odd.
-    Probe("p3", GPT2Config(n_vocab=257, n_ctx=33, n_embd=48, n_head=3, n_layer=3)),
-    Probe("outliers", _P2, twist="outliers"),
-    Probe("deep", GPT2Config(n_vocab=1024, n_ctx=64, n_embd=128, n_head=8, n_layer=12)),
-    Probe("quiet", _P2, twist="quiet"),
-    Probe("loud", _P2, twist="loud"),
-    Probe("residual", _P2, twist="residual"),
-    Probe("still", _P2, twist="still"),
-    Probe("long", GPT2Config(n_vocab=31, n_ctx=300, n_embd=16, n_head=2, n_layer=1)),
-    Probe(
-        "untied",
-        GPT2Config(
-            n_vocab=97, n_ctx=16, n_embd=24, n_head=2, n_layer=3, n_inner=40, activation_function="gelu",
-            tie_word_embeddings=False, scale_attn_by_inverse_layer_idx=True,
-        ),
-    ),
-    Probe(
-        "relu",
-        GPT2Config(
-            n_vocab=97, n_ctx=16, n_embd=24, n_head=4, n_layer=2, activation_function="relu",
-            scale_attn_weights=False, layer_norm_epsilon=1e-3,
-        ),
-    ),
-    Probe(
-        "silu",
-        GPT2Config(
-            n_vocab=97, n_ctx=16, n_embd=24, n_head=1, n_layer=2, activation_function="silu",
-            reorder_and_upcast_attn=True,
-        ),
-    ),
+    *(Probe(name, config) for name, config in _CONFIGS.items()),
+    *(Probe(name, _CONFIGS["p2"], twist=twist) for name, twist in {
+        "outliers": "outliers", "quiet": "quiet", "loud": "loud", "residual": "residual", "still": "still",
+    }.items()),
 )  # fmt: skip
 PROBES = {probe.name: probe for probe in _ALL}
 

@@ -99,10 +99,10 @@ def without_bias(x: Array, w: Array, b: Array) -> Array:
 def shifted_mask(by: int) -> Callable[..., Array]:
     """Attention that sees `by` positions too many."""
 
-    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
         xp = array_namespace(position)
         moved = position + by if by > 0 else xp.clip(position + by, 0, 1 << 30)
-        return ops.causal_attention(q, k, v, moved, slot, **how)
+        return ops.causal_attention(q, k, v, moved, **how)
 
     return causal_attention
 
@@ -111,12 +111,11 @@ def soft_mask(value: float, add: bool = True) -> Callable[..., Array]:
     """Attention whose mask is a number: added to the score, or standing in its place."""
 
     def causal_attention(
-        q: Array, k: Array, v: Array, position: Array, slot: Array, *,
+        q: Array, k: Array, v: Array, position: Array, *,
         scale: float | None = None, upcast: bool = False, tap: ops.Tap = ops.untouched,
     ) -> Array:  # fmt: skip
         xp = array_namespace(q)
-        mask = position[..., None, :, None] >= slot[..., None, None, :]
-        mask = mask if len(q.shape) == len(mask.shape) else mask[..., 0, :, :]
+        mask = ops.causal_mask(position, k.shape[-2])[..., None, :, :]
         scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
         scores = tap("scores", ops.product(q * scale, xp.matrix_transpose(k)))
         hidden = scores + value if add else scores * 0.0 + value
@@ -129,15 +128,15 @@ def soft_mask(value: float, add: bool = True) -> Callable[..., Array]:
 def scaled_attention(factor: Callable[[int], float]) -> Callable[..., Array]:
     """Attention whose scores are off by a factor of the width of a head."""
 
-    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
         scale = how.pop("scale", None)
         scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
-        return ops.causal_attention(q, k, v, position, slot, scale=scale * factor(q.shape[-1]), **how)
+        return ops.causal_attention(q, k, v, position, scale=scale * factor(q.shape[-1]), **how)
 
     return causal_attention
 
 
-def half_probs(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+def half_probs(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
     """Attention whose probabilities go through float16."""
     tap = how.pop("tap", ops.untouched)
 
@@ -145,7 +144,7 @@ def half_probs(q: Array, k: Array, v: Array, position: Array, slot: Array, **how
         xp: Any = array_namespace(x)
         return tap(name, xp.astype(xp.astype(x, xp.float16), x.dtype) if name == "probs" else x)
 
-    return ops.causal_attention(q, k, v, position, slot, tap=narrow, **how)
+    return ops.causal_attention(q, k, v, position, tap=narrow, **how)
 
 
 def clamped_embed(table: Array, ids: Array) -> Array:

@@ -17,8 +17,8 @@ from arrayformer.conformance.criterion.oracle import Reference, Taps, emulation,
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.diagnosis.faults import FAULTS, Fault
 from arrayformer.conformance.run.subject import Subject
-from arrayformer.core.bind import bind
-from arrayformer.core.decoder import gpt2
+from arrayformer.core.decoder import forward
+from arrayformer.core.ops import PLAIN
 
 MODES: dict[str, dict[str, Any]] = {
     "the library's functions as written": {"overrides": False, "compiled": False},
@@ -116,7 +116,7 @@ def tapped(
     table = dict(backend.overrides) if overrides else {}
     if only:
         table = {only: backend.overrides[only]}
-    use = bind(config, table)
+    use = PLAIN.replaced(table)
 
     def copy(x: Any) -> Any:
         # Of a wrong library's tensor too: where it left the library is what is to be found out.
@@ -124,10 +124,10 @@ def tapped(
 
     def whole(params: Any, ids: Any) -> dict[str, Any]:
         taps = Taps(keep=(lambda x: x) if compiled else copy)
-        gpt2(ids, **params, n_head=config.n_head, scales=config.scales(), ops=use, tap=taps)
+        forward(config, params, ids, ops=use, tap=taps)
         return taps.seen
 
-    params = backend.place(probe(name).params())
+    params = backend.place(probe(name).params(), config.weights())
     seen = (backend.compile(whole) if compiled else whole)(params, subject.put(np.array(rows, dtype=np.int64)))
     found = {}
     for tap, x in seen.items():

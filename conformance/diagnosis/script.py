@@ -18,6 +18,7 @@ from arrayformer.conformance.criterion.oracle import Taps
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.conformance.run.subject import Subject
 from arrayformer.core.files.atomic import write_whole
+from arrayformer.core.models.gpt2 import GPT2
 
 if TYPE_CHECKING:
     from arrayformer.conformance.diagnosis.first_wrong import Divergence
@@ -87,14 +88,14 @@ def merge(x):
 def write_script(found: "Divergence", folder: Path, subject: Subject) -> list[str]:
     """Write `reproduce.py` and `inputs.npz` into `folder`. Returns their paths; none for a tap that has no script."""
     step = next((value for end, value in STEPS.items() if found.tap == end or found.tap.endswith("." + end)), None)
-    if step is None:
+    if step is None or not isinstance(probe(found.probe).config, GPT2):
         return []
     kind, inputs, formula = step
     if found.override == "causal_attention" and kind in ("scores", "probs", "out"):
         kind, inputs, formula = "attention", ("attn.qkv",), "causal attention"
     arrays, expected = saved(found, subject, kind, inputs)
     folder.mkdir(parents=True, exist_ok=True)
-    config = probe(found.probe).config
+    config: Any = probe(found.probe).config
     named: dict[str, Any] = {f"a{i}": a for i, a in enumerate(arrays)}
     mask = np.tril(np.ones((len(found.ids),) * 2, dtype=bool))
     archive = io.BytesIO()
@@ -106,7 +107,7 @@ def write_script(found: "Divergence", folder: Path, subject: Subject) -> list[st
     text = SCRIPT.format(
         title=f"{found.tap} of probe {found.probe}: {formula}", sentence=textwrap.fill(found.sentence, 110),
         imports=library_import(subject), helpers=_HELPERS, own=own, body=call or body, eps=config.layer_norm_epsilon,
-        scale=config.scales()[layer], limit=max(1e-6, found.limit * unit_of(found)), tap=found.tap,
+        scale=config.scale(layer), limit=max(1e-6, found.limit * unit_of(found)), tap=found.tap,
         library=subject.backend.library,
     )  # fmt: skip
     write_whole(folder / "reproduce.py", text)
@@ -120,9 +121,10 @@ def unit_of(found: "Divergence") -> float:
 
 def activation(name: str) -> str:
     """Which activation a probe has."""
-    from arrayformer.core.models.gpt2 import ACTIVATIONS
+    from arrayformer.core.ops import ACTIVATIONS
 
-    return ACTIVATIONS[probe(name).config.activation_function]
+    config: Any = probe(name).config
+    return ACTIVATIONS[config.activation_function]
 
 
 def saved(

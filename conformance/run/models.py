@@ -9,8 +9,7 @@ from arrayformer.conformance.criterion.oracle import Reference, reference
 from arrayformer.conformance.criterion.probes import probe
 from arrayformer.core import ops
 from arrayformer.core.backend import Backend
-from arrayformer.core.bind import bind
-from arrayformer.core.decoder import gpt2
+from arrayformer.core.decoder import forward
 from arrayformer.core.engine import Engine
 
 
@@ -52,7 +51,7 @@ class Models:
         """
         if params is None:
             if name not in self._placed:
-                self._placed[name] = self.backend.place(probe(name).params())
+                self._placed[name] = self.backend.place(probe(name).params(), probe(name).config.weights())
             params = self._placed[name]
         whole = self.graph(name, overrides=overrides, tap=tap)
         if compiled and tap is ops.untouched:
@@ -65,9 +64,9 @@ class Models:
     def graph(self, name: str, *, overrides: bool = True, tap: ops.Tap = ops.untouched) -> Callable[..., Any]:
         """(weights on the device, ids) -> logits, for a model of the sizes of a probe."""
         config = probe(name).config
-        table = bind(config, self.backend.overrides if overrides else None)
+        table = ops.PLAIN.replaced(self.backend.overrides if overrides else {})
 
         def whole(params: Any, ids: Any) -> Any:
-            return gpt2(ids, **params, n_head=config.n_head, scales=config.scales(), ops=table, tap=tap)
+            return forward(config, params, ids, ops=table, tap=tap)[0]
 
         return whole

@@ -17,8 +17,8 @@ Array = Any  # NumPy arrays, whose functions have types only in part
 class spoils_host(NumpyBackend):
     """Weights are scaled in the host's own memory while they are placed."""
 
-    def place(self, params: Params, *, owned: bool = False) -> Params:
-        placed = super().place(params, owned=owned)
+    def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
+        placed = super().place(params, weights, owned=owned)
         params["ln_f"]["b"].flags.writeable = True
         params["ln_f"]["b"] += 1
         return placed

@@ -46,7 +46,7 @@ def gelu_near_zero() -> Mapping[str, Any]:
 def clamping_write() -> Mapping[str, Any]:
     """A write that runs past the end is moved back, as a dynamic slice update is."""
 
-    def write(old: Array, new: Array, position: Array, slot: Array) -> Array:
+    def write(old: Array, new: Array, position: Array) -> Array:
         old = old.copy()
         for row, start in enumerate(position[:, 0]):
             start = max(0, min(start, old.shape[2] - new.shape[2]))
@@ -124,10 +124,9 @@ def norm_in_place() -> Mapping[str, Any]:
 def no_maximum() -> Mapping[str, Any]:
     """Attention does not subtract the maximum: large scores overflow."""
 
-    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
         scale = how.get("scale") or q.shape[-1] ** -0.5
-        mask = position[..., None, :, None] >= slot[..., None, None, :]
-        mask = mask if q.ndim == mask.ndim else mask[..., 0, :, :]
+        mask = ops.causal_mask(position, k.shape[-2])[..., None, :, :]
         exps = np.where(mask, np.exp(q @ np.swapaxes(k, -1, -2) * np.float32(scale)), np.float32(0))
         return exps / exps.sum(axis=-1, keepdims=True) @ v
 
@@ -138,14 +137,14 @@ def no_maximum() -> Mapping[str, Any]:
 class last_layer(NumpyBackend):
     """The last of twelve layers has keys and values swapped."""
 
-    def place(self, params: Params, *, owned: bool = False) -> Params:
+    def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
         blocks = list(params.get("blocks", ()))
         if len(blocks) == 12:
             swapped = FAULTS["k_and_v_swapped"].weights
             assert swapped is not None
             blocks[-1] = swapped({"blocks": blocks[-1:]})["blocks"][0]
             params = {**params, "blocks": blocks}
-        return super().place(params, owned=owned)
+        return super().place(params, weights, owned=owned)
 
 
 @wrong("L3-edges[long]", "256")
@@ -160,8 +159,8 @@ def past_a_bucket() -> Mapping[str, Any]:
 class last_norm_eps(NumpyBackend):
     """The epsilon of the last layer norm alone is 1e-6."""
 
-    def place(self, params: Params, *, owned: bool = False) -> Params:
-        placed = super().place(params, owned=owned)
+    def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
+        placed = super().place(params, weights, owned=owned)
         self.gains = [*getattr(self, "gains", []), *([placed["ln_f"]["g"]] if "ln_f" in placed else [])]
         return placed
 
@@ -178,10 +177,10 @@ class last_norm_eps(NumpyBackend):
 def clipped_scores() -> Mapping[str, Any]:
     """Scores are cut at the largest float16."""
 
-    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
         def tap(name: str, x: Array) -> Array:
             return np.clip(x, -65504, 65504) if name == "scores" else x
 
-        return ops.causal_attention(q, k, v, position, slot, **{**how, "tap": tap})
+        return ops.causal_attention(q, k, v, position, **{**how, "tap": tap})
 
     return {"causal_attention": causal_attention}

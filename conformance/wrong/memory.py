@@ -89,8 +89,8 @@ class forks_alias(NumpyBackend):
 class aliases_weights(NumpyBackend):
     """Well aligned weights are used where they lie."""
 
-    def place(self, params: Params, *, owned: bool = False) -> Params:
-        return super().place(params, owned=True)
+    def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
+        return super().place(params, weights, owned=True)
 
 
 @wrong("L0-copies", "asarray shares")

@@ -19,10 +19,10 @@ Array = Any  # NumPy arrays, whose functions have types only in part
 def second_row() -> Mapping[str, Any]:
     """Cached attention uses the first row's positions for all rows."""
 
-    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
         if position.ndim == 2 and len(position) > 1:
             position = np.broadcast_to(position[:1], position.shape)
-        return ops.causal_attention(q, k, v, position, slot, **how)
+        return ops.causal_attention(q, k, v, position, **how)
 
     return {"causal_attention": causal_attention}
 
@@ -31,10 +31,10 @@ def second_row() -> Mapping[str, Any]:
 def only_cached() -> Mapping[str, Any]:
     """Attention of a single query rounds its probabilities, the way decode kernels in half precision do."""
 
-    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
         if q.shape[-2] == 1 and k.shape[-2] > 1:
             v = rounded(v, "bfloat16")
-        return ops.causal_attention(q, k, v, position, slot, **how)
+        return ops.causal_attention(q, k, v, position, **how)
 
     return {"causal_attention": causal_attention}
 
@@ -43,10 +43,10 @@ def only_cached() -> Mapping[str, Any]:
 def full_context() -> Mapping[str, Any]:
     """The last slot of a full context is never written."""
 
-    def write(old: Array, new: Array, position: Array, slot: Array) -> Array:
+    def write(old: Array, new: Array, position: Array) -> Array:
         if old.shape[2] < 64:
-            return PLAIN_NUMPY["write"](old, new, position, slot)
-        return ops.write(old, new, position, np.where(slot == 63, -1, slot))
+            return PLAIN_NUMPY["write"](old, new, position)
+        return np.concatenate([ops.write(old, new, position)[:, :, :63], old[:, :, 63:]], axis=2)
 
     return {"write": write}
 
@@ -55,9 +55,9 @@ def full_context() -> Mapping[str, Any]:
 def sees_stale_slots() -> Mapping[str, Any]:
     """Attention sees one slot behind each row's length, as long as it looks harmless."""
 
-    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
         past = position + 1 if k.shape[-2] > q.shape[-2] else position
-        return ops.causal_attention(q, k, v, past, slot, **how)
+        return ops.causal_attention(q, k, v, past, **how)
 
     return {"causal_attention": causal_attention}
 
@@ -101,9 +101,9 @@ class not_batch_invariant(NumpyBackend):
 def rounds_values(when: Callable[[Array, Array, Array], bool]) -> Mapping[str, Any]:
     """Attention that rounds its values to bfloat16 in the calls where `when(q, k, position)`."""
 
-    def causal_attention(q: Array, k: Array, v: Array, position: Array, slot: Array, **how: Any) -> Array:
+    def causal_attention(q: Array, k: Array, v: Array, position: Array, **how: Any) -> Array:
         v = rounded(v, "bfloat16") if when(q, k, position) else v
-        return PLAIN_NUMPY["causal_attention"](q, k, v, position, slot, **how)
+        return PLAIN_NUMPY["causal_attention"](q, k, v, position, **how)
 
     return {"causal_attention": causal_attention}
 

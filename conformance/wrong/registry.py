@@ -63,10 +63,10 @@ def with_fault(fault: Fault) -> type[NumpyBackend]:
     changed = with_functions(fault.name, fault.functions)
     if fault.weights is None:
         return changed
-    weights = fault.weights
+    change = fault.weights
 
     class Changed(changed):  # type: ignore[valid-type, misc]
-        def place(self, params: Params, *, owned: bool = False) -> Params:
-            return super().place(weights(params), owned=owned)  # type: ignore[no-any-return]
+        def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
+            return super().place(change(params), weights, owned=owned)  # type: ignore[no-any-return]
 
     return Changed

@@ -7,11 +7,12 @@ model, so those keys are only held against the rules of the options they name: a
 
 from typing import Any
 
-from arrayformer.core.checkpoint.config_file import end_of_text, read_json_object
+from arrayformer.core.checkpoint.config_file import read_json_object
 from arrayformer.core.checks import check_whole
 from arrayformer.core.errors import ConfigError, InputError
 from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.generate.options import MAX_NEW_TOKENS, Ending, Sampling
+from arrayformer.core.models.keys import end_of_text
 
 GENERATION = "generation_config.json"
 

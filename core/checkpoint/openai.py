@@ -4,37 +4,35 @@ import re
 from contextlib import ExitStack
 from dataclasses import replace
 
+from arrayformer.core.architecture import Source
 from arrayformer.core.checkpoint.bundle import BundleEntry, read_bundle
-from arrayformer.core.checkpoint.config_file import config_from_openai, read_json_object
-from arrayformer.core.checkpoint.weights import Stored, check_tensors, load_params, row_major
+from arrayformer.core.checkpoint.config_file import model_from_openai, read_json_object
+from arrayformer.core.checkpoint.weights import Reading, Stored, check_tensors, load_params
 from arrayformer.core.errors import ModelFileError
 from arrayformer.core.files.untrusted import ModelDirectory, ModelFile, shown
-from arrayformer.core.models.gpt2 import GPT2Config
-from arrayformer.core.params import Order, Params
+from arrayformer.core.models.gpt2 import GPT2
+from arrayformer.core.params import Params
 
 HPARAMS = "hparams.json"
 
 _STEM = re.compile(r'^\s*model_checkpoint_path:\s*"([A-Za-z0-9_][A-Za-z0-9._-]{0,200})"\s*$', re.ASCII | re.MULTILINE)
 
 
-def openai_name(path: str) -> str:
-    """A weight's name in OpenAI's checkpoints: "blocks.0.ln_1.g" -> "model/h0/ln_1/g"."""
-    return "model/" + re.sub(r"^blocks\.(\d+)", r"h\1", path).replace(".", "/")
+def openai_source(path: str) -> Source:
+    """Where a weight lies in OpenAI's checkpoints: "blocks.0.ln_1.g" is "model/h0/ln_1/g"."""
+    return Source("model/" + re.sub(r"^blocks\.(\d+)", r"h\1", path).replace(".", "/"))
 
 
-def read_openai(
-    directory: ModelDirectory, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
-    order: Order = row_major,
-) -> tuple[GPT2Config, Params]:  # fmt: skip
-    """The config and weights of a directory in OpenAI's form. Every tensor's CRC is checked."""
-    config = config_from_openai(read_json_object(directory, HPARAMS), str(directory / HPARAMS))
+def read_openai(directory: ModelDirectory, reading: Reading) -> tuple[GPT2, Params]:
+    """The model and weights of a directory in OpenAI's form. Every tensor's CRC is checked."""
+    model = model_from_openai(read_json_object(directory, HPARAMS), str(directory / HPARAMS))
     stem = _stem(directory)
     with ExitStack() as stack:
         index = read_bundle(stack.enter_context(directory.open(f"{stem}.index")))
         file = stack.enter_context(directory.open(f"{stem}.data-00000-of-00001"))
         named = {name: _stored(name, file, found) for name, found in index.items()}
-        stored = check_tensors(config, named, openai_name, directory, ignore_extra)
-        return config, load_params(config, stored, allow_nonfinite, order)
+        located = check_tensors(model, named, openai_source, directory, reading.ignore_extra)
+        return model, load_params(model, located, reading)
 
 
 def _stem(directory: ModelDirectory) -> str:

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from arrayformer.core.architecture import Architecture
 from arrayformer.core.checkpoint.huggingface import read_huggingface
 from arrayformer.core.checkpoint.openai import HPARAMS, read_openai
 from arrayformer.core.checkpoint.shard_index import INDEX, WEIGHTS
-from arrayformer.core.checkpoint.weights import row_major
+from arrayformer.core.checkpoint.weights import Reading, row_major
 from arrayformer.core.errors import ModelFileError
 from arrayformer.core.files.untrusted import ModelDirectory, opened
-from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.core.params import Order, Params
 
 # Names and endings of weights in other forms, and the way from there.
@@ -29,27 +29,28 @@ _FOREIGN = {
 def read_checkpoint(
     path: str | Path | ModelDirectory, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
     order: Order = row_major,
-) -> tuple[GPT2Config, Params]:  # fmt: skip
-    """The config and weights in a model's directory.
+) -> tuple[Architecture, Params]:  # fmt: skip
+    """The model and weights in a model's directory.
 
     path             a directory in Hugging Face's form (config.json and model.safetensors, or
                      model.safetensors.index.json and its shards) or in OpenAI's (hparams.json, checkpoint,
                      model.ckpt.*); or one that is open already
     allow_nonfinite  whether weights may hold NaN or infinity, to look into a model that has gone wrong
-    ignore_extra     whether tensors that are no part of a GPT-2 may lie beside the weights
-    order            in which order of memory a weight is wanted, from its path and shape (`Backend.order`)
-    returns  the config, and NumPy arrays nested as `params.shapes(config)` says: float32, or float16 where all weights
+    ignore_extra     whether tensors that are no part of the model may lie beside the weights
+    order            in which order of memory a weight is wanted, (`Backend.order`)
+    returns  the model, and NumPy arrays nested as its `weights()` says: float32, or float16 where all weights
              are stored so. `lm_head` is there where the head is not tied to wte.
 
-    Raises ConfigError for a config that describes no GPT-2 or contradicts the weights, ModelFileError for any other
+    Raises ConfigError for a config that describes no model or contradicts the weights, ModelFileError for any other
     fault of the files. Reads nothing else in the directory, and nothing outside of it.
     """
+    reading = Reading(allow_nonfinite, ignore_extra, order)
     with opened(path) as directory:
         names = directory.names()
         if "config.json" in names and (WEIGHTS in names or INDEX in names):
-            return read_huggingface(directory, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=order)
+            return read_huggingface(directory, reading)
         if HPARAMS in names and "checkpoint" in names:
-            return read_openai(directory, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=order)
+            return read_openai(directory, reading)
         raise ModelFileError(f"{path}: {_what_is_missing(names)}")
 
 
@@ -58,7 +59,7 @@ def _what_is_missing(names: set[str]) -> str:
         if (kind := _FOREIGN.get(Path(name).suffix)) is not None:
             return (
                 f"holds no safetensors but {name}, {kind}; convert it with transformers: "
-                "GPT2LMHeadModel.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
+                "AutoModelForCausalLM.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
             )
     if "config.json" in names:
         return f"has config.json but neither {WEIGHTS} nor {INDEX}"

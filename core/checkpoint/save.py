@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.core.checkpoint.huggingface import hf_name
+from arrayformer.core.architecture import Architecture, Source
 from arrayformer.core.checkpoint.shard_index import WEIGHTS
-from arrayformer.core.errors import InputError, ModelFileError
+from arrayformer.core.errors import ConfigError, InputError, ModelFileError
 from arrayformer.core.files import strict_json
 from arrayformer.core.files.atomic import whole_folder
-from arrayformer.core.models.gpt2 import GPT2Config
-from arrayformer.core.params import Params, shapes, walk
+from arrayformer.core.models.keys import Keys
+from arrayformer.core.params import Params, walk
 
 DTYPES = ("float32", "float16", "bfloat16")
 
 
 def save_checkpoint(
-    path: Path, config: GPT2Config, params: Params, dtype: str = "float32", tokenizer_files: Mapping[str, bytes] = {}
+    path: Path, config: Architecture, params: Params, dtype: str = "float32", tokenizer_files: Mapping[str, bytes] = {}
 ) -> None:
     """Writes config and weights to a directory that this project, transformers and other tools read.
 
     path             the directory; one that exists keeps its other files
-    params           nested as `shapes(config)` says; arrays of any library that NumPy can copy
+    params           nested as `config.weights()` says; arrays of any library that NumPy can copy
     dtype            what the weights are rounded to (to nearest, ties to even): one of DTYPES
     tokenizer_files  file name -> content, written beside the weights
 
@@ -44,7 +44,8 @@ def save_checkpoint(
             _write_tensors(folder / WEIGHTS, tensors, dtype)
             for name, content in tokenizer_files.items():
                 (folder / name).write_bytes(content)
-            text = strict_json.dumps(_hf_config(config, dtype), indent=2) + "\n"
+            text = strict_json.dumps(_keys(config, dtype), indent=2) + "
+"
             (folder / "config.json").write_text(text, encoding="utf-8")
             # The library makes its file readable for the owner alone.
             shutil.copymode(folder / "config.json", folder / WEIGHTS)
@@ -58,22 +59,41 @@ def _check_names(tokenizer_files: Mapping[str, bytes]) -> None:
             raise InputError(f"tokenizer file {name!r}: pass a plain file name that is none of the checkpoint's own")
 
 
-def _rounded(config: GPT2Config, params: Params, dtype: str) -> dict[str, np.ndarray]:
-    """The weights by their names in the file, in `dtype` (bfloat16 as its 16 bits)."""
+def _rounded(model: Architecture, params: Params, dtype: str) -> dict[str, np.ndarray]:
+    """The tensors by their names in the file, in `dtype` (bfloat16 as its 16 bits)."""
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    need, got = dict(walk(shapes(config))), dict(walk(params))
+    need, got = dict(walk(model.weights())), dict(walk(params))
     if need.keys() != got.keys():
         odd = sorted(need.keys() ^ got.keys())
         raise InputError(f"the params do not fit the config: {odd[0]} is {'missing' if odd[0] in need else 'too many'}")
-    tensors = {}
-    for name, leaf in got.items():
-        x = np.asarray(leaf)
-        if x.shape != need[name]:
-            raise InputError(f"{name}: the params have shape {list(x.shape)}, the config asks for {list(need[name])}")
-        prefix = "" if name == "lm_head" else "transformer."
-        tensors[prefix + hf_name(name)] = _round(name, x, dtype)
-    return tensors
+    parts: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for path, leaf in got.items():
+        x, source = np.asarray(leaf), model.hf_source(path)
+        if x.shape != need[path].shape:
+            wanted = list(need[path].shape)
+            raise InputError(f"{path}: the params have shape {list(x.shape)}, the config asks for {wanted}")
+        name = source.name if source.name in model.hf_heads else model.hf_prefix + source.name
+        first = source.part[0] if source.part else 0
+        parts.setdefault(name, []).append((first, _round(path, _as_stored(x, source), dtype)))
+    return {name: _joined(found) for name, found in parts.items()}
+
+
+def _as_stored(x: np.ndarray, source: Source) -> np.ndarray:
+    """A weight as its tensor holds it: `checkpoint.weights` undone."""
+    x = x.T if source.transposed else x
+    if source.view:
+        shape = tuple(source.view[axis] for axis in source.axes)
+        inner = tuple(range(len(shape), len(shape) + x.ndim - 1))
+        back = tuple(int(axis) for axis in np.argsort(source.axes))
+        x = x.reshape(shape + x.shape[1:]).transpose(back + inner).reshape(x.shape)
+    return x - x.dtype.type(source.add) if source.add else x
+
+
+def _joined(parts: list[tuple[int, np.ndarray]]) -> np.ndarray:
+    """The parts of one tensor, by their first rows."""
+    arrays = [x for _, x in sorted(parts, key=lambda part: part[0])]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _round(name: str, x: np.ndarray, dtype: str) -> np.ndarray:
@@ -102,16 +122,9 @@ def _write_tensors(path: Path, tensors: Mapping[str, np.ndarray], dtype: str) ->
     serialize_file(specs, path, metadata={"format": "pt"})  # transformers asks for the metadata
 
 
-def _hf_config(config: GPT2Config, dtype: str) -> dict[str, Any]:
-    fields = config.as_dict()
-    n_ctx = fields.pop("n_ctx")
-    return {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "vocab_size": fields.pop("n_vocab"),
-        "n_positions": n_ctx,
-        "n_ctx": n_ctx,
-        **fields,
-        "bos_token_id": config.eos_ids[0] if config.eos_ids else None,
-        "torch_dtype": dtype,
-    }
+def _keys(model: Architecture, dtype: str) -> dict[str, Any]:
+    """The keys of config.json. Raises ConfigError where read back they would describe another model."""
+    keys = {**model.to_hf(), "torch_dtype": dtype}
+    if type(model).from_hf(Keys(keys, "config.json")) != model:
+        raise ConfigError(f"config.json of model_type {keys['model_type']!r} has no keys that say {model}")
+    return keys

@@ -13,7 +13,7 @@ import numpy as np
 from arrayformer import hookimpl
 from arrayformer.core.array_api import Array, register_namespace
 from arrayformer.core.backend import Backend, F
-from arrayformer.core.plugins.hooks import Register
+from arrayformer.core.plugins.hooks import RegisterBackend
 
 
 def take_along_axis(x: Array, indices: Array, /, *, axis: int) -> Array:
@@ -62,6 +62,6 @@ class DaskBackend(Backend):
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """Offer the backend under the name of the entry point."""
     register("dask", DaskBackend)

@@ -10,7 +10,7 @@ from arrayformer import hookimpl
 from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend
 from arrayformer.core.errors import BackendError
-from arrayformer.core.plugins.hooks import Register
+from arrayformer.core.plugins.hooks import RegisterBackend
 
 
 class DpnpBackend(Backend):
@@ -38,6 +38,6 @@ class DpnpBackend(Backend):
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """Offer the backend under the name of the entry point."""
     register("dpnp", DpnpBackend)

@@ -14,27 +14,26 @@ from typing import Any
 import ndonnx
 import numpy as np
 
-from arrayformer.core.bind import bind
+from arrayformer.core.architecture import Architecture
 from arrayformer.core.checkpoint import read_checkpoint
-from arrayformer.core.decoder import gpt2
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.decoder import forward
 from arrayformer.core.params import Params, map_params
 
 
-def export(config: GPT2Config, params: Params, length: int) -> Any:
+def export(config: Architecture, params: Params, length: int) -> Any:
     """The ONNX model that reads `length` ids."""
     ids = ndonnx.argument(shape=(length,), dtype=ndonnx.int64)
-    weights = map_params(lambda _path, x: ndonnx.asarray(np.asarray(x, dtype=np.float32)), params)
-    logits = gpt2(ids, **weights, n_head=config.n_head, scales=config.scales(), ops=bind(config))
+    weights = map_params(lambda x: ndonnx.asarray(np.asarray(x, dtype=np.float32)), params)
+    logits = forward(config, weights, ids)[0]
     return ndonnx.build({"ids": ids}, {"logits": logits})
 
 
-def difference(config: GPT2Config, params: Params, model: bytes, ids: list[int]) -> float:
+def difference(config: Architecture, params: Params, model: bytes, ids: list[int]) -> float:
     """How far onnxruntime's logits are from NumPy's in float64, in units of the logits' spread."""
     import onnxruntime
 
-    exact = map_params(lambda _path, x: np.asarray(x, dtype=np.float64), params)
-    expected = gpt2(ids, **exact, n_head=config.n_head, scales=config.scales(), ops=bind(config))
+    exact = map_params(lambda x: np.asarray(x, dtype=np.float64), params)
+    expected = forward(config, exact, np.asarray(ids))[0]
     (logits,) = onnxruntime.InferenceSession(model).run(None, {"ids": np.asarray(ids)})
     return float(np.max(np.abs(logits - expected)) / np.std(expected))
 

@@ -14,7 +14,7 @@ import numpy as np
 from arrayformer import hookimpl
 from arrayformer.core.array_api import Array, register_namespace
 from arrayformer.core.backend import Backend, F
-from arrayformer.core.plugins.hooks import Register
+from arrayformer.core.plugins.hooks import RegisterBackend
 
 
 def arange(stop: int, /, *, dtype: Any = None, device: Any = None) -> Array:
@@ -78,6 +78,6 @@ class MlxBackend(Backend):
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """Offer the backend under the name of the entry point."""
     register("mlx", MlxBackend)

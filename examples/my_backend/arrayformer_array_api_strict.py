@@ -4,7 +4,7 @@ import array_api_strict
 
 from arrayformer import hookimpl
 from arrayformer.core.backend import Backend
-from arrayformer.core.plugins.hooks import Register
+from arrayformer.core.plugins.hooks import RegisterBackend
 
 
 class StrictBackend(Backend):
@@ -17,6 +17,6 @@ class StrictBackend(Backend):
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """Offer the backend under the name of the entry point."""
     register("array_api_strict", StrictBackend)

@@ -18,7 +18,7 @@ from arrayformer import hookimpl
 from arrayformer.core import ops
 from arrayformer.core.backend import Backend, F
 from arrayformer.core.errors import BackendError
-from arrayformer.core.plugins.hooks import Register
+from arrayformer.core.plugins.hooks import RegisterBackend
 
 MULTIPLIES_BFLOAT16 = "AVX512" in torch.backends.cpu.get_cpu_capability()
 """Whether the CPU has products of bfloat16 that are worth having."""
@@ -106,10 +106,16 @@ def layer_norm(x: Tensor, g: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
     return functional.layer_norm(x, x.shape[-1:], g.to(x.dtype), b.to(x.dtype), eps)
 
 
-def linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+def rms_norm(x: Tensor, g: Tensor, eps: float = 1e-6) -> Tensor:
+    """`ops.rms_norm`"""
+    return functional.rms_norm(x, x.shape[-1:], g.to(x.dtype), eps)
+
+
+def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """`ops.linear`, bias and product in one call where no dtype changes"""
-    if x.dtype != w.dtype:
-        return product(x, w) + b.to(x.dtype)
+    if b is None or x.dtype != w.dtype:
+        y = product(x, w)
+        return y if b is None else y + b.to(x.dtype)
     rows = torch.addmm(b, x.reshape(-1, x.shape[-1]), w)
     return rows.reshape(*x.shape[:-1], w.shape[-1])
 
@@ -134,21 +140,24 @@ def product(x: Tensor, w: Tensor) -> Tensor:
 
 
 def causal_attention(
-    q: Tensor, k: Tensor, v: Tensor, position: Tensor, slot: Tensor, *,
-    scale: float | None = None, upcast: bool = False, tap: ops.Tap = ops.untouched,
+    q: Tensor, k: Tensor, v: Tensor, position: Tensor, *,
+    window: int | None = None, scale: float | None = None, upcast: bool = False, cap: float | None = None,
+    tap: ops.Tap = ops.untouched,
 ) -> Tensor:  # fmt: skip
-    """`ops.causal_attention`, fused. Someone who looks at scores or probabilities gets the standard's version."""
-    if tap is not ops.untouched or upcast:
-        plain: Tensor = ops.causal_attention(q, k, v, position, slot, scale=scale, upcast=upcast, tap=tap)
+    """`ops.causal_attention`, fused. Who looks at the scores or caps them gets the standard's version."""
+    if tap is not ops.untouched or upcast or cap is not None:
+        how: dict[str, Any] = {"window": window, "scale": scale, "upcast": upcast, "cap": cap, "tap": tap}
+        plain: Tensor = ops.causal_attention(q, k, v, position, **how)
         return plain
-    if (
-        not q.is_cuda
-    ):  # slots that no query sees are not read; on CUDA asking for their number would wait for the device
+    # Keys that no query sees are not read; on CUDA asking for their number would wait for the device.
+    if not q.is_cuda:
         used = int(position.max()) + 1
-        k, v, slot = k[..., :used, :], v[..., :used, :], slot[..., :used]
-    mask = position[..., None, :, None] >= slot[..., None, None, :]
-    mask = mask if q.ndim == mask.ndim else mask[..., 0, :, :]
-    out: Tensor = functional.scaled_dot_product_attention(q.to(k.dtype), k, v, attn_mask=mask, scale=scale)
+        k, v = k[..., :used, :], v[..., :used, :]
+    mask = ops.causal_mask(position, k.shape[-2], window)[..., None, :, :]
+    shared = q.shape[-3] != k.shape[-3]
+    out: Tensor = functional.scaled_dot_product_attention(
+        q.to(k.dtype), k, v, attn_mask=mask, scale=scale, enable_gqa=shared
+    )
     return out.to(q.dtype)
 
 
@@ -157,9 +166,8 @@ def embed(table: Tensor, ids: Tensor) -> Tensor:
     return functional.embedding(ids, table)
 
 
-def write(old: Tensor, new: Tensor, position: Tensor, slot: Tensor) -> Tensor:
+def write(old: Tensor, new: Tensor, position: Tensor) -> Tensor:
     """`ops.write`, in place."""
-    del slot
     for row, start in enumerate(position[:, 0].tolist()):
         n = max(0, min(new.shape[2], old.shape[2] - start))
         old[row, :, start : start + n] = new[row, :, :n]
@@ -185,6 +193,6 @@ def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """Offer the backend under the name of the entry point."""
     register("torch", TorchBackend)

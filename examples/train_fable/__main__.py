@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from arrayformer.core.errors import NumericError
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import Params, map_params
 
 
@@ -60,10 +60,10 @@ class Run:
             self.params = lengthen(self.params, self.progress.window)
             self.progress.window = options.window
 
-    def config(self) -> GPT2Config:
+    def config(self) -> GPT2:
         """The network as it is now."""
         o, c = self.options, self.corpus
-        return GPT2Config(c.n_vocab, o.context, o.width, o.heads, self.progress.n_layer, eos_token_id=c.eos)
+        return GPT2(c.n_vocab, o.context, o.width, o.heads, self.progress.n_layer, eos_token_id=c.eos)
 
     def _grow(self, n_layer: int) -> None:
         """More blocks. The optimiser starts afresh, so the learning rate rises again."""
@@ -112,7 +112,7 @@ class Run:
     def export(self) -> float:
         """Write the model, scored on the whole validation text with the weights as they are stored."""
         o, c = self.options, self.corpus
-        stored = map_params(lambda _, x: np.asarray(x).astype(np.float16).astype(np.float32), self.params)
+        stored = map_params(lambda x: np.asarray(x).astype(np.float16).astype(np.float32), self.params)
         score = bits_per_byte(self.losses, stored, c.valid, c.valid_bytes, eos=c.eos, window=o.context, stride=o.stride)
         counted = (
             f"{score:.4f} bits per byte over the whole validation text "

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arrayformer.core.errors import InputError
-from arrayformer.core.params import Params, map_params, walk
+from arrayformer.core.params import Params, map_paths, walk
 
 FILE = "checkpoint.npz"
 
@@ -64,6 +64,6 @@ def restore(out: Path, params: Params, state: Any) -> tuple[Params, Any]:
                 raise InputError(f"{name}: the checkpoint has {file[name].shape}, the options ask for {like.shape}")
             return jnp.asarray(file[name])
 
-        weights: Params = map_params(lambda path, x: read(f"params.{path}", x), params)
+        weights: Params = map_paths(lambda path, x: read(f"params.{path}", x), params)
         leaves, nesting = jax.tree.flatten(state)
         return weights, jax.tree.unflatten(nesting, [read(f"state.{i}", x) for i, x in enumerate(leaves)])

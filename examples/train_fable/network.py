@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from arrayformer import gpt2
-from arrayformer.core.models.gpt2 import GPT2Config
-from arrayformer.core.params import Params, map_params, shapes
+from arrayformer.core.models.gpt2 import GPT2
+from arrayformer.core.params import Params, map_paths
 
 
-def new_params(config: GPT2Config, seed: int) -> Params:
+def new_params(config: GPT2, seed: int) -> Params:
     """Weights before training, float32.
 
     Matrices and embeddings are normal with deviation 0.02, as GPT-2's; layer norms are 1 and 0, biases 0. The
@@ -26,7 +26,7 @@ def new_params(config: GPT2Config, seed: int) -> Params:
             return jnp.zeros(shape, jnp.float32)
         return jnp.asarray(rng.standard_normal(shape) * 0.02, jnp.float32)
 
-    return map_params(draw, shapes(config))  # type: ignore[no-any-return]
+    return map_paths(draw, config.weights())  # type: ignore[no-any-return]
 
 
 def grow(params: Params, n_layer: int) -> Params:
@@ -58,7 +58,7 @@ def copy_block(block: Params, silent: bool) -> Params:
     def copy(path: str, x: jax.Array) -> jax.Array:
         return jnp.zeros_like(x) if silent and "c_proj" in path else jnp.array(x)
 
-    return map_params(copy, block)  # type: ignore[no-any-return]
+    return map_paths(copy, block)  # type: ignore[no-any-return]
 
 
 def losses(params: Params, ids: jax.Array, n_head: int) -> jax.Array:

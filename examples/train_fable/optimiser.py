@@ -7,7 +7,7 @@ import jax
 import optax  # type: ignore[import-untyped]
 from optax.contrib import MuonDimensionNumbers, muon  # type: ignore[import-untyped]
 
-from arrayformer.core.params import Params, map_params
+from arrayformer.core.params import Params, map_paths
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Schedule:
 
 def split_qkv(tree: Params) -> Params:
     """c_attn [n_embd, 3 * n_embd] -> [n_embd, 3, n_embd]: Muon then treats q, k and v as three matrices."""
-    return map_params(lambda path, x: x.reshape(len(x), 3, -1) if path.endswith("c_attn.w") else x, tree)  # type: ignore[no-any-return]
+    return map_paths(lambda path, x: x.reshape(len(x), 3, -1) if path.endswith("c_attn.w") else x, tree)  # type: ignore[no-any-return]
 
 
 def join_qkv(tree: Params) -> Params:
     """`split_qkv` undone."""
-    return map_params(lambda path, x: x.reshape(len(x), -1) if path.endswith("c_attn.w") else x, tree)  # type: ignore[no-any-return]
+    return map_paths(lambda path, x: x.reshape(len(x), -1) if path.endswith("c_attn.w") else x, tree)  # type: ignore[no-any-return]
 
 
 def matrices(tree: Params) -> Any:
@@ -45,7 +45,7 @@ def matrices(tree: Params) -> Any:
             return MuonDimensionNumbers(0, 2 if path.endswith("c_attn.w") else 1)
         return None
 
-    return map_params(numbers, tree)
+    return map_paths(numbers, tree)
 
 
 def optimiser(rate: float, adam_rate: float) -> optax.GradientTransformation:

@@ -14,7 +14,7 @@ import jax
 from examples.train_fable.corpus import TOKENIZER_FILES
 
 from arrayformer import save_checkpoint
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import Params, walk
 
 LOG = "log.jsonl"
@@ -56,7 +56,7 @@ def plot(out: Path) -> None:
 
 
 def export(
-    folder: Path, out: Path, name: str, config: GPT2Config, params: Params, *,
+    folder: Path, out: Path, name: str, config: GPT2, params: Params, *,
     score: str = "not measured yet", about: str = "", note: str = "",
 ) -> None:  # fmt: skip
     """The model as a Hugging Face directory in float16, with its tokenizer, its card and its curve.
@@ -71,7 +71,7 @@ def export(
     save_checkpoint(folder, config, params, "float16", files)
 
 
-def card(name: str, config: GPT2Config, params: Params, log: Sequence[Entry], score: str, about: str, note: str) -> str:
+def card(name: str, config: GPT2, params: Params, log: Sequence[Entry], score: str, about: str, note: str) -> str:
     """MODEL_CARD.md: every figure in it comes from the run."""
     last = log[-1]
     n_params = sum(x.size for _, x in walk(params))

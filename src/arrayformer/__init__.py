@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from arrayformer.api import Model, load
     from arrayformer.chat import Conversation
     from arrayformer.core.checkpoint import load_encoder_hparams_and_params, save_checkpoint
-    from arrayformer.core.decoder import ffn, gpt2, mha, transformer_block
     from arrayformer.core.errors import ArrayformerError
     from arrayformer.core.generate.options import Options
+    from arrayformer.core.models.gpt2 import ffn, gpt2, mha, transformer_block
     from arrayformer.core.ops import attention, gelu, layer_norm, linear, softmax
     from arrayformer.core.plugins.hooks import hookimpl
     from arrayformer.generation import Generation, Stream
@@ -50,7 +50,7 @@ _HOMES = {
     "arrayformer.core.plugins.hooks": ("hookimpl",),
     "arrayformer.core.checkpoint": ("load_encoder_hparams_and_params", "save_checkpoint"),
     "arrayformer.core.errors": ("ArrayformerError",),
-    "arrayformer.core.decoder": ("ffn", "gpt2", "mha", "transformer_block"),
+    "arrayformer.core.models.gpt2": ("ffn", "gpt2", "mha", "transformer_block"),
     "arrayformer.core.ops": ("attention", "gelu", "layer_norm", "linear", "softmax"),
     "arrayformer.core.generate.options": ("Options",),
     "arrayformer.generation": ("Generation", "Stream"),

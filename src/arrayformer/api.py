@@ -9,6 +9,7 @@ import numpy as np
 
 from arrayformer.backends.registry import default_backend_name, get_backend
 from arrayformer.chat import ChatTemplate, Conversation, Message
+from arrayformer.core.architecture import Architecture
 from arrayformer.core.backend import Backend
 from arrayformer.core.checks import check_context, check_ids
 from arrayformer.core.engine import Engine
@@ -17,7 +18,6 @@ from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.generate.loop import generate as write
 from arrayformer.core.generate.options import Ending, Options, Sampling, checked_options
 from arrayformer.core.generate.text import Text
-from arrayformer.core.models.gpt2 import GPT2Config
 from arrayformer.generation import Generation, Stream
 from arrayformer.tokenizer import (
     Tokenizer,
@@ -46,7 +46,7 @@ class Model:
     """
 
     def __init__(
-        self, config: GPT2Config, engine: Engine, tokenizer: Tokenizer | None = None,
+        self, config: Architecture, engine: Engine, tokenizer: Tokenizer | None = None,
         chat_template: ChatTemplate | None = None,
     ) -> None:  # fmt: skip
         if tokenizer is not None and tokenizer.n_vocab > config.n_vocab:

@@ -14,11 +14,11 @@ from arrayformer.backends.registry import get_backend
 from arrayformer.conformance.criterion.metrics import divergence
 from arrayformer.core.backend import Backend
 from arrayformer.core.engine import Engine
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 
-CONFIG = GPT2Config(n_vocab=66, n_ctx=32, n_embd=24, n_head=4, n_layer=2)
-PARAMS = random_params(CONFIG, seed=3, gain=0.4)
+CONFIG = GPT2(n_vocab=66, n_ctx=32, n_embd=24, n_head=4, n_layer=2)
+PARAMS = random_params(CONFIG.weights(), seed=3, gain=0.4)
 ROWS = [[int(i) for i in np.random.default_rng(n).integers(0, 66, n)] for n in (21, 5, 32, 17)]
 LIMIT = 8.0  # times the error of NumPy in float32
 

@@ -73,9 +73,12 @@ static void launch(int blocks, std::function<void()> body) {
 extern "C" void run_layer_norm(int blocks, const T* x, const T* g, const T* b, T* y, int n, double eps) {
     launch(blocks, [=] { layer_norm(x, g, b, y, n, eps); });
 }
-extern "C" void run_softmax(int blocks, T* scores, const long long* position, const long long* slot, int keys,
-                            int queries, int heads, int texts, double scale) {
-    launch(blocks, [=] { causal_softmax(scores, position, slot, keys, queries, heads, texts, scale); });
+extern "C" void run_rms_norm(int blocks, const T* x, const T* g, T* y, int n, double eps) {
+    launch(blocks, [=] { rms_norm(x, g, y, n, eps); });
+}
+extern "C" void run_softmax(int blocks, T* scores, const long long* position, int keys, int queries, int heads,
+                            int texts, int window, double scale, double cap) {
+    launch(blocks, [=] { causal_softmax(scores, position, keys, queries, heads, texts, window, scale, cap); });
 }
 typedef float U;
 extern "C" void run_activation(int which, const T* in, T* out, int n) {
@@ -86,13 +89,17 @@ extern "C" void run_write(const T* news, const long long* positions, long long s
                           long long capacity, U* old, int n) {
     for (long long i = 0; i < n; i++) { T fresh = news[i]; long long position = positions[i]; %s; }
 }
+extern "C" void run_rotate(const T* x, const T* cosines, const T* sines, long long half, long long head_dim, T* y,
+                           int n) {
+    for (long long i = 0; i < n; i++) { T cosine = cosines[i], sine = sines[i]; %s; }
+}
 """
 ACTIVATIONS = ("gelu", "gelu_erf", "relu", "silu")
 
 
 @functools.cache
 def _compiled(folder: Path) -> Any:
-    bodies = [ELEMENTWISE[n][2] for n in (*ACTIVATIONS, "write")]
+    bodies = [ELEMENTWISE[n][2] for n in (*ACTIVATIONS, "write", "rotate")]
     (folder / "kernels.cpp").write_text(SHIM % (THREADS, ROWS, *bodies))
     library = folder / "kernels.so"
     command = [str(COMPILER), "-std=c++17", "-O1", "-shared", "-fPIC", str(folder / "kernels.cpp")]
@@ -133,16 +140,56 @@ def test_softmax_looks_at_keys_up_to_each_query_s_position(kernels: Any, texts: 
     batch, heads, queries = 2, 3, 4
     scores = normal(batch, heads, queries, keys) * 20
     position = np.array([[0, 1, 5, 90], [3, 4, 5, 6]])[: batch if texts else 1]
-    slot = np.arange(keys)
-    mask = np.broadcast_to(position[:, None, :, None] >= slot, scores.shape)
+    mask = np.broadcast_to(ops.causal_mask(position, keys)[:, None], scores.shape)
     expected = ops.softmax(np.where(mask, scores * np.float32(0.25), np.float32(-np.inf)))
 
     kernels.run_softmax(
-        batch * heads * queries, pointer(scores), pointer(position), pointer(slot), keys, queries, heads, texts,
-        ctypes.c_double(0.25),
+        batch * heads * queries, pointer(scores), pointer(position), keys, queries, heads, texts, 0,
+        ctypes.c_double(0.25), ctypes.c_double(0),
     )  # fmt: skip
 
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("window", [1, 3, 100])
+@pytest.mark.parametrize("cap", [0.0, 2.0])
+def test_softmax_looks_no_further_back_than_the_window_and_caps_scores(kernels: Any, window: int, cap: float) -> None:
+    batch, heads, queries, keys = 2, 2, 4, 40
+    scores = normal(batch, heads, queries, keys) * 20
+    position = np.array([[0, 1, 5, 39], [20, 21, 22, 23]])
+    mask = np.broadcast_to(ops.causal_mask(position, keys, window)[:, None], scores.shape)
+    capped = ops.soft_cap(scores * np.float32(0.25), cap or None)
+    expected = ops.softmax(np.where(mask, capped, np.float32(-np.inf)))
+
+    kernels.run_softmax(
+        batch * heads * queries, pointer(scores), pointer(position), keys, queries, heads, 1, window,
+        ctypes.c_double(0.25), ctypes.c_double(cap),
+    )  # fmt: skip
+
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [1, 31, 64, 129])
+def test_rms_norm_is_that_of_the_graph(kernels: Any, n: int) -> None:
+    x, g = normal(3, n) * 10, normal(n)
+    y = np.empty_like(x)
+
+    kernels.run_rms_norm(3, *map(pointer, (x, g, y)), n, ctypes.c_double(1e-5))
+
+    np.testing.assert_allclose(y, ops.rms_norm(x, g, 1e-5), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("half", [1, 3, 4])
+def test_a_rotation_is_that_of_the_graph(kernels: Any, half: int) -> None:
+    x, angles = normal(2, 3, 5, 8), normal(2, 5, half) * 100
+    cos, sin = (np.broadcast_to(f(angles)[:, None], (2, 3, 5, half)).copy() for f in (np.cos, np.sin))
+    y = x.copy()
+
+    kernels.run_rotate(
+        pointer(x), pointer(cos), pointer(sin), ctypes.c_longlong(half), ctypes.c_longlong(8), pointer(y), cos.size
+    )
+
+    np.testing.assert_allclose(y, ops.rotate(x, np.cos(angles), np.sin(angles)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -161,7 +208,7 @@ def test_activations_are_those_of_the_graph(kernels: Any, name: str) -> None:
 def test_a_write_past_the_end_is_dropped(kernels: Any, start: int) -> None:
     old, new = normal(2, 3, 8, 5), normal(2, 3, 4, 5)
     position = np.array([[start], [1]]) + np.arange(4)
-    expected = ops.write(old, new, position, np.arange(8))
+    expected = ops.write(old, new, position)
     everywhere = np.ascontiguousarray(np.broadcast_to(position[:, None, :, None], new.shape))
 
     kernels.run_write(pointer(new), pointer(everywhere), *map(ctypes.c_longlong, (4, 5, 8)), pointer(old), new.size)

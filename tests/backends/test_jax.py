@@ -13,6 +13,7 @@ from arrayformer.conformance.criterion.metrics import divergence
 from arrayformer.core import ops
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import BackendError
+from arrayformer.core.params import Weight
 
 from . import reading
 
@@ -78,7 +79,7 @@ def test_products_are_asked_for_in_float32_and_jax_s_own_setting_is_left_alone()
 def test_weights_survive_a_change_to_the_host_s_array() -> None:
     backend = get_backend("jax")
     host = np.ones((64, 64), np.float32)
-    weights = backend.place({"wte": host})
+    weights = backend.place({"wte": host}, {"wte": Weight((64, 64), "table")})
 
     host[:] = 7
 
@@ -92,11 +93,10 @@ def test_a_write_past_the_end_is_dropped_not_moved_back(start: int, seq: int) ->
     rng = np.random.default_rng(0)
     old, new = (backend.asarray(rng.standard_normal((2, 2, n, 3), np.float32)) for n in (8, seq))
     position = backend.asarray(np.array([[start], [1]]) + np.arange(seq))
-    slot = backend.asarray(np.arange(8))
 
-    written = backend.overrides["write"](old, new, position, slot)
+    written = backend.overrides["write"](old, new, position)
 
-    np.testing.assert_array_equal(written, ops.write(old, new, position, slot))
+    np.testing.assert_array_equal(written, ops.write(old, new, position))
 
 
 def test_top_k_takes_the_lowest_of_equals() -> None:

@@ -12,16 +12,16 @@ from arrayformer.bench.report import plot
 from arrayformer.commands.bench import command
 from arrayformer.core.checkpoint import save_checkpoint
 from arrayformer.core.errors import BackendNotFoundError, InputError
-from arrayformer.core.models.gpt2 import SIZES, GPT2Config
+from arrayformer.core.models.gpt2 import GPT2, SIZES
 from arrayformer.core.params import random_params
 
-TINY = GPT2Config(n_vocab=50, n_ctx=32, n_embd=8, n_head=2, n_layer=2)
+TINY = GPT2(n_vocab=50, n_ctx=32, n_embd=8, n_head=2, n_layer=2)
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("model")
-    save_checkpoint(path, TINY, random_params(TINY))
+    save_checkpoint(path, TINY, random_params(TINY.weights()))
     return str(path)
 
 

@@ -8,11 +8,11 @@ import pytest
 
 import arrayformer
 from arrayformer import cli
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 from arrayformer.tokenizer.alphabet import PRINTABLE
 
-CONFIG = GPT2Config(n_vocab=258, n_ctx=64, n_embd=16, n_head=2, n_layer=1, eos_token_id=257)
+CONFIG = GPT2(n_vocab=258, n_ctx=64, n_embd=16, n_head=2, n_layer=1, eos_token_id=257)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def directory(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "tiny"
     vocab = {character: id for id, character in enumerate(PRINTABLE)} | {"qq": 256, "<|endoftext|>": 257}
     files = {"vocab.json": json.dumps(vocab).encode(), "merges.txt": b"#version: 0.2\nq q\n"}
-    arrayformer.save_checkpoint(path, CONFIG, random_params(CONFIG, seed=1, gain=0.3), tokenizer_files=files)
+    arrayformer.save_checkpoint(path, CONFIG, random_params(CONFIG.weights(), seed=1, gain=0.3), tokenizer_files=files)
     return str(path)
 
 

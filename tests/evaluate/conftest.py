@@ -7,13 +7,13 @@ import pytest
 
 from arrayformer.backends.registry import get_backend
 from arrayformer.core.engine import Engine
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import Params, random_params
 from arrayformer.evaluate.source import Text
 from arrayformer.tokenizer import Tokenizer
 from arrayformer.tokenizer.alphabet import PRINTABLE
 
-CONFIG = GPT2Config(n_vocab=260, n_ctx=32, n_embd=24, n_head=4, n_layer=2)
+CONFIG = GPT2(n_vocab=260, n_ctx=32, n_embd=24, n_head=4, n_layer=2)
 
 MakeEngine = Callable[..., Engine]
 
@@ -28,7 +28,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    return random_params(CONFIG, seed=3, gain=0.3)
+    return random_params(CONFIG.weights(), seed=3, gain=0.3)
 
 
 @pytest.fixture(scope="session")

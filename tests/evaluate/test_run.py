@@ -9,7 +9,7 @@ import pytest
 
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import DataFileError, InputError, NumericError
-from arrayformer.core.params import Params, map_params
+from arrayformer.core.params import Params, map_paths
 from arrayformer.evaluate import score
 from arrayformer.evaluate.protocols import PROTOCOLS
 from arrayformer.evaluate.run import Options, evaluate
@@ -148,7 +148,7 @@ def test_the_state_of_another_run_is_refused(
     if change == "stride":
         options = Options(state=file, stride=3)
     elif change == "weights":
-        other = map_params(lambda path, x: x + 1 if path == "blocks.1.mlp.c_fc.b" else x, params)
+        other = map_paths(lambda path, x: x + 1 if path == "blocks.1.mlp.c_fc.b" else x, params)
         engine = Engine(engine.config, other, engine.backend)
     else:
         text = Text(story.text, story.n_bytes, "1" * 64, False, "other.txt")
@@ -170,7 +170,7 @@ def test_a_file_that_is_no_state_is_refused(
 def test_weights_that_are_not_finite_are_an_error(
     make_engine: MakeEngine, params: Params, tokenizer: Tokenizer, story: Text
 ) -> None:
-    broken = map_params(lambda path, x: x * np.nan if path == "ln_f.b" else x, params)
+    broken = map_paths(lambda path, x: x * np.nan if path == "ln_f.b" else x, params)
 
     with pytest.raises(NumericError, match="not finite"):
         evaluate(Engine(make_engine().config, broken, make_engine().backend), tokenizer, PROTOCOLS["text"], story)

@@ -7,13 +7,13 @@ import pytest
 
 from arrayformer.backends.registry import get_backend
 from arrayformer.core.engine import Engine
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 from arrayformer.inspection.gather import Inspection, inspect
 from arrayformer.tokenizer import Tokenizer
 from arrayformer.tokenizer.alphabet import PRINTABLE
 
-CONFIG = GPT2Config(n_vocab=260, n_ctx=80, n_embd=24, n_head=4, n_layer=3)
+CONFIG = GPT2(n_vocab=260, n_ctx=80, n_embd=24, n_head=4, n_layer=3)
 TEXT = "the cat </script> sat—\n\non <b>a</b> & mat"
 
 MakeEngine = Callable[[str], Engine]
@@ -27,7 +27,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def make_engine() -> MakeEngine:
-    params = random_params(CONFIG, seed=3, gain=0.3)
+    params = random_params(CONFIG.weights(), seed=3, gain=0.3)
     return lambda backend: Engine(CONFIG, params, get_backend(backend))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError
-from arrayformer.core.params import map_params
+from arrayformer.core.params import map_paths
 from arrayformer.inspection.compare import compare
 from arrayformer.inspection.gather import Inspection, inspect
 
@@ -41,7 +41,7 @@ def test_the_lens_on_the_last_layer_is_the_model(found: Inspection, ids: list[in
 
 def test_the_lens_on_an_earlier_layer_is_the_model_cut_there(engine: Engine, found: Inspection, ids: list[int]) -> None:
     later = ("blocks.1.", "blocks.2.")
-    silent = map_params(lambda path, x: x * 0 if path.startswith(later) and ".c_proj." in path else x, engine.params)
+    silent = map_paths(lambda path, x: x * 0 if path.startswith(later) and ".c_proj." in path else x, engine.params)
 
     cut = inspect(Engine(CONFIG, silent, engine.backend), ids)
 
@@ -85,7 +85,7 @@ def test_jax_shows_the_same(make_engine: MakeEngine, found: Inspection, ids: lis
 
 
 def test_comparing_names_the_step_where_a_fault_begins(engine: Engine, ids: list[int]) -> None:
-    broken = map_params(lambda path, x: x + 0.01 if path == "blocks.1.mlp.c_fc.b" else x, engine.params)
+    broken = map_paths(lambda path, x: x + 0.01 if path == "blocks.1.mlp.c_fc.b" else x, engine.params)
 
     result = compare(engine, Engine(CONFIG, broken, engine.backend), ids)
 

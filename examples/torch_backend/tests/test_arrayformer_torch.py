@@ -55,10 +55,10 @@ def test_a_write_past_the_end_is_dropped(start: int) -> None:
     backend = get_backend("torch", device="cpu")
     rng = np.random.default_rng(0)
     old, new = (backend.asarray(rng.standard_normal((2, 2, n, 3), np.float32)) for n in (8, 4))
-    position, slot = backend.asarray(np.array([[start], [1]]) + np.arange(4)), backend.asarray(np.arange(8))
-    expected = ops.write(old, new, position, slot)
+    position = backend.asarray(np.array([[start], [1]]) + np.arange(4))
+    expected = ops.write(old, new, position)
 
-    written = backend.overrides["write"](old, new, position, slot)
+    written = backend.overrides["write"](old, new, position)
 
     assert torch.equal(written, expected)
 

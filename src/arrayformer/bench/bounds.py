@@ -6,36 +6,53 @@ rate the BLAS reaches. Both are NumPy's BLAS in float32 on the cores this proces
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.architecture import Architecture
+from arrayformer.core.params import walk
 
 BEYOND_THE_CACHE = 1 << 28  # bytes of weights that are walked through, so that each comes from memory
 
 
-def products(config: GPT2Config) -> dict[str, tuple[int, int, int]]:
-    """The products of one step, by name: rows, columns, and how often they are computed."""
-    n, inner, layers = config.n_embd, config.inner, config.n_layer
-    return {
-        "attn.c_attn": (n, 3 * n, layers),
-        "attn.c_proj": (n, n, layers),
-        "mlp.c_fc": (n, inner, layers),
-        "mlp.c_proj": (inner, n, layers),
-        "head": (n, config.n_vocab, 1),
-    }
+@dataclass(frozen=True)
+class Work:
+    """The matrix products of one step of a model.
+
+    blocks  n_in, n_out and how often there is one of this shape, in all blocks together
+    head    n_embd, n_vocab
+    n_ctx   ids that fit into the context
+    """
+
+    blocks: list[tuple[int, int, int]]
+    head: tuple[int, int]
+    n_ctx: int
+
+    @classmethod
+    def of(cls, config: Architecture) -> "Work":
+        """Of an architecture's weights."""
+        shapes = Counter(w.shape for _, w in walk(config.weights()["blocks"]) if len(w.shape) == 2)
+        blocks = [(n_in, n_out, times) for (n_in, n_out), times in shapes.items()]
+        return cls(blocks, (config.n_embd, config.n_vocab), config.n_ctx)
+
+    @property
+    def products(self) -> list[tuple[int, int, int]]:
+        """All of them."""
+        return [*self.blocks, (*self.head, 1)]
 
 
-def weight_bytes(config: GPT2Config) -> int:
+def weight_bytes(work: Work) -> int:
     """Bytes of float32 weights that one decoded token reads."""
-    return sum(4 * n_in * n_out * times for n_in, n_out, times in products(config).values())
+    return sum(4 * n_in * n_out * times for n_in, n_out, times in work.products)
 
 
-def prefill_operations(config: GPT2Config, n_ids: int, batch: int = 1) -> int:
+def prefill_operations(work: Work, n_ids: int, batch: int = 1) -> int:
     """Multiplications and additions in the products of the blocks; the head is computed for the last id alone."""
-    per_id = sum(2 * n_in * n_out * times for name, (n_in, n_out, times) in products(config).items() if name != "head")
-    return batch * (n_ids * per_id + 2 * config.n_embd * config.n_vocab)
+    per_id = sum(2 * n_in * n_out * times for n_in, n_out, times in work.blocks)
+    return batch * (n_ids * per_id + 2 * work.head[0] * work.head[1])
 
 
 def fastest(function: Callable[[], object], repeats: int) -> float:
@@ -48,9 +65,9 @@ def fastest(function: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def decode_seconds(config: GPT2Config, repeats: int = 5) -> float:
+def decode_seconds(work: Work, repeats: int = 5) -> float:
     """Seconds of the matrix-vector products of one token, each in its better layout."""
-    return sum(times * vector_seconds(n_in, n_out, times, repeats) for n_in, n_out, times in products(config).values())
+    return sum(times * vector_seconds(n_in, n_out, times, repeats) for n_in, n_out, times in work.products)
 
 
 def vector_seconds(n_in: int, n_out: int, times: int, repeats: int) -> float:
@@ -69,8 +86,8 @@ def vector_seconds(n_in: int, n_out: int, times: int, repeats: int) -> float:
     return min(seconds)
 
 
-def operations_per_second(config: GPT2Config, n_ids: int = 512, repeats: int = 5) -> float:
+def operations_per_second(work: Work, n_ids: int = 512, repeats: int = 5) -> float:
     """The rate of the largest product of a block at `n_ids` ids."""
-    x = np.ones((n_ids, config.n_embd), dtype=np.float32)
-    w, out = (np.ones(shape, dtype=np.float32) for shape in ((config.n_embd, config.inner), (n_ids, config.inner)))
-    return 2 * n_ids * config.n_embd * config.inner / fastest(lambda: np.matmul(x, w, out=out), repeats)
+    n_in, n_out, _ = max(work.blocks, key=lambda product: product[0] * product[1])
+    x, w, out = (np.ones(shape, dtype=np.float32) for shape in ((n_ids, n_in), (n_in, n_out), (n_ids, n_out)))
+    return 2 * n_ids * n_in * n_out / fastest(lambda: np.matmul(x, w, out=out), repeats)

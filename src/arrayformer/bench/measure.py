@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from arrayformer.bench.bounds import prefill_operations, weight_bytes
+from arrayformer.bench.bounds import Work, prefill_operations, weight_bytes
 from arrayformer.bench.process import Process
 from arrayformer.core.errors import InputError
-from arrayformer.core.models.gpt2 import GPT2Config
 
 BOUNDS = "bounds"
 
@@ -76,7 +75,8 @@ class Result:
     bounds  seconds of one token's products and operations per second, the best round; None for another device
     """
 
-    config: GPT2Config
+    config: dict[str, Any]
+    work: Work
     loads: dict[str, dict[str, Any]]
     timed: list[Timed]
     bounds: dict[str, float] | None
@@ -86,7 +86,7 @@ class Result:
         if self.bounds is None:
             return None
         if task.kind == "prefill":
-            seconds = prefill_operations(self.config, task.n_prompt, task.batch) / self.bounds["operations_per_s"]
+            seconds = prefill_operations(self.work, task.n_prompt, task.batch) / self.bounds["operations_per_s"]
             return task.ids / seconds
         return 1.0 / self.bounds["decode_s"] if task.batch == 1 else None
 
@@ -107,9 +107,9 @@ class Result:
             for t in self.timed
         ]  # fmt: skip
         bounds = None if self.bounds is None else self.bounds | {
-            "bytes_per_s": weight_bytes(self.config) / self.bounds["decode_s"]
+            "bytes_per_s": weight_bytes(self.work) / self.bounds["decode_s"]
         }  # fmt: skip
-        return {"config": self.config.as_dict(), "loads": self.loads, "bounds": bounds, "measured": rows}
+        return {"config": self.config, "loads": self.loads, "bounds": bounds, "measured": rows}
 
 
 Told = Callable[[str], None]
@@ -132,15 +132,16 @@ def bench(
             loads[name] = process.ask(
                 "load", model=model, random_weights=random_weights, backend=name, device=device, dtype=dtype
             )
-        config = GPT2Config(**next(iter(loads.values()))["config"])
-        check_context(wanted, config)
+        first = next(iter(loads.values()))
+        work = Work(**first.pop("work"))
+        check_context(wanted, work.n_ctx)
         machine = stack.enter_context(Process()) if bounds else None
         timed = [Timed(name, task) for task in wanted for name in processes]
         limits = [
-            one_round(i, processes, timed, machine, loads, config, tell) for i in range(rounds + 1)
+            one_round(i, processes, timed, machine, loads, work, tell) for i in range(rounds + 1)
         ][1:]  # fmt: skip
     best = {key: best_of(key, limits) for key in ("decode_s", "operations_per_s")} if machine else None
-    return Result(config, loads, timed, best)
+    return Result(first["config"], work, loads, timed, best)
 
 
 def best_of(key: str, limits: Sequence[dict[str, float]]) -> float:
@@ -151,7 +152,7 @@ def best_of(key: str, limits: Sequence[dict[str, float]]) -> float:
 
 def one_round(
     number: int, processes: dict[str, Process], timed: Sequence[Timed], machine: Process | None,
-    loads: dict[str, dict[str, Any]], config: GPT2Config, tell: Told,
+    loads: dict[str, dict[str, Any]], work: Work, tell: Told,
 ) -> dict[str, float]:  # fmt: skip
     """Each task once on each backend. Round 0 warms up: it compiles, and does not count."""
     for t in timed:
@@ -164,14 +165,14 @@ def one_round(
         return {}
     tell(f"round {number}: what the machine can do")
     longest = max(t.task.n_prompt for t in timed)
-    return machine.ask("bounds", config=config.as_dict(), n_prompt=longest)
+    return machine.ask("bounds", work=asdict(work), n_prompt=longest)
 
 
-def check_context(wanted: Sequence[Task], config: GPT2Config) -> None:
+def check_context(wanted: Sequence[Task], n_ctx: int) -> None:
     """Raises InputError for a task that needs more than the context."""
     for task in wanted:
-        if task.n_prompt + task.n_new > config.n_ctx:
+        if task.n_prompt + task.n_new > n_ctx:
             raise InputError(
-                f"{task.n_prompt} ids and {task.n_new} new ones do not fit: this model's context is {config.n_ctx}; "
+                f"{task.n_prompt} ids and {task.n_new} new ones do not fit: this model's context is {n_ctx}; "
                 "pass shorter --prompt-lengths or --new-tokens"
             )

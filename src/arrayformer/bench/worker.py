@@ -6,6 +6,7 @@ peak memory is counted by process.
 
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 from arrayformer.core.child import Requests
@@ -40,6 +41,8 @@ class Worker:
         device: str | None = None, dtype: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Import, load, and draw one id: what somebody waits for who starts the program."""
+        from arrayformer.bench.bounds import Work
+
         start = time.perf_counter()
         self.model = random_model(random_weights, backend, device, dtype) if random_weights else None
         if self.model is None:
@@ -52,7 +55,7 @@ class Worker:
         return {
             "load_s": loaded - start, "first_token_s": time.perf_counter() - start, "peak_bytes": peak_bytes(),
             "backend": chosen.name, "version": chosen.version(), "device": chosen.device, "dtype": chosen.dtype,
-            "config": self.model.config.as_dict(),
+            "config": self.model.config.as_dict(), "work": asdict(Work.of(self.model.config)),
         }  # fmt: skip
 
     def prefill(self, n_prompt: int, batch: int = 1) -> dict[str, Any]:
@@ -64,13 +67,12 @@ class Worker:
         at = self._run(batch, n_prompt, n_new + 1)
         return {"seconds": at[-1] - at[0], "peak_bytes": peak_bytes()}
 
-    def bounds(self, config: dict[str, Any], n_prompt: int) -> dict[str, Any]:
+    def bounds(self, work: dict[str, Any], n_prompt: int) -> dict[str, Any]:
         """What the BLAS alone would take for the products of a model."""
-        from arrayformer.bench.bounds import decode_seconds, operations_per_second
-        from arrayformer.core.models.gpt2 import GPT2Config
+        from arrayformer.bench.bounds import Work, decode_seconds, operations_per_second
 
-        sizes = GPT2Config(**config)
-        return {"decode_s": decode_seconds(sizes), "operations_per_s": operations_per_second(sizes, n_prompt)}
+        products = Work(**work)
+        return {"decode_s": decode_seconds(products), "operations_per_s": operations_per_second(products, n_prompt)}
 
     def _run(self, prompts: int, n_prompt: int, n_new: int) -> list[float]:
         """Let the model write; seconds after the start at which each round of ids was there."""
@@ -103,7 +105,7 @@ def random_model(size: str, backend: str | None, device: str | None, dtype: str 
 
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype)
     config = SIZES[size]
-    return Model(config, Engine(config, random_params(config), chosen, owned=True))
+    return Model(config, Engine(config, random_params(config.weights()), chosen, owned=True))
 
 
 def serve(worker: object, requests: Requests) -> None:

@@ -6,7 +6,7 @@ import click
 
 from arrayformer.core.errors import InputError, OutputError
 from arrayformer.core.files.atomic import whole_folder
-from arrayformer.core.plugins.discovery import BUILT_IN, NAME
+from arrayformer.core.plugins.discovery import BACKENDS, NAME
 
 PYPROJECT = """\
 [build-system]
@@ -40,7 +40,7 @@ MODULE = '''\
 import array_api_compat.numpy as xp  # put the namespace of your library here
 
 from arrayformer import hookimpl
-from arrayformer.core.plugins.hooks import Register
+from arrayformer.core.plugins.hooks import RegisterBackend
 from arrayformer.core.backend import Backend
 
 
@@ -54,7 +54,7 @@ class {title}Backend(Backend):
 
 
 @hookimpl
-def register_backends(register: Register) -> None:
+def register_backends(register: RegisterBackend) -> None:
     """Offer the backend under the name of the entry point."""
     register("{name}", {title}Backend)
 '''
@@ -104,10 +104,10 @@ FILES = {
 def command(name: str, into: Path | None) -> None:
     """Write an installable package that offers the backend NAME, with tests. They pass: it starts as NumPy."""
     name = name.replace("-", "_")
-    if name in BUILT_IN or not NAME.fullmatch(name):
+    if name in BACKENDS.built_in or not NAME.fullmatch(name):
         raise InputError(
             f"{name!r} cannot be the name of a backend: lower-case letters, digits and _, a letter first, "
-            f"and none of {', '.join(BUILT_IN)}"
+            f"and none of {', '.join(BACKENDS.built_in)}"
         )
     folder = into or Path(f"arrayformer-{name.replace('_', '-')}")
     for path in skeleton(name, folder):

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from arrayformer.core.checkpoint.huggingface import hf_name
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import Params, random_params, walk
 
 SIZES: dict[str, Any] = {"vocab_size": 11, "n_positions": 7, "n_embd": 6, "n_head": 3, "n_layer": 2}
 CONFIG: dict[str, Any] = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], **SIZES}
-TINY = GPT2Config(n_vocab=11, n_ctx=7, n_embd=6, n_head=3, n_layer=2)
-PARAMS: Params = random_params(TINY, seed=3)
+TINY = GPT2(n_vocab=11, n_ctx=7, n_embd=6, n_head=3, n_layer=2)
+PARAMS: Params = random_params(TINY.weights(), seed=3)
 
 DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64", "uint8": "U8", "int64": "I64"}
 

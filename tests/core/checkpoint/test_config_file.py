@@ -11,7 +11,7 @@ from tests.core.checkpoint.model_files import CONFIG, SIZES, write_model
 from arrayformer.core.checkpoint import read_checkpoint
 from arrayformer.core.checkpoint.config_file import config_from_hf, config_from_openai
 from arrayformer.core.errors import ConfigError
-from arrayformer.core.models.gpt2 import ACTIVATIONS, GPT2Config
+from arrayformer.core.models.gpt2 import ACTIVATIONS, GPT2
 
 
 def without(*names: Any) -> Any:
@@ -207,7 +207,7 @@ def test_a_config_made_by_hand_is_checked_too(name: str) -> None:
     sizes = {"n_vocab": 11, "n_ctx": 7, "n_embd": 6, "n_head": 3, "n_layer": 2}
 
     with pytest.raises(ConfigError, match=name):
-        GPT2Config(**(sizes | {name: BAD_CONFIGS[name]}))
+        GPT2(**(sizes | {name: BAD_CONFIGS[name]}))
 
 
 def test_openai_sizes_are_read_and_the_last_id_ends_a_text() -> None:

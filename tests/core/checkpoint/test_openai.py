@@ -15,9 +15,9 @@ from arrayformer.core.checkpoint import load_encoder_hparams_and_params, read_ch
 from arrayformer.core.checkpoint.bundle import read_bundle
 from arrayformer.core.checkpoint.crc32c import crc32c, masked
 from arrayformer.core.checkpoint.openai import openai_name
-from arrayformer.core.decoder import gpt2
 from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.files.untrusted import open_inside
+from arrayformer.core.models.gpt2 import gpt2
 from arrayformer.core.params import walk
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "openai_tiny"

@@ -17,11 +17,11 @@ from arrayformer.core.checkpoint import read_checkpoint
 from arrayformer.core.checkpoint.huggingface import hf_name
 from arrayformer.core.checkpoint.weights import row_major
 from arrayformer.core.errors import ModelFileError
-from arrayformer.core.params import map_params, random_params, shapes, walk
+from arrayformer.core.params import map_params, map_paths, random_params, walk
 from arrayformer.tokenizer.alphabet import PRINTABLE
 
 UNTIED = CONFIG | {"tie_word_embeddings": False}
-HEAD = random_params(TINY, seed=8)["wte"]
+HEAD = random_params(TINY.weights(), seed=8)["wte"]
 
 
 def changed(**changes: Any) -> Any:
@@ -59,7 +59,7 @@ def test_weights_are_read_with_a_prefix_and_without(tmp_path: Path, prefix: Any)
 
 
 def test_float16_stays_float16(tmp_path: Path) -> None:
-    halves = map_params(lambda _, x: x.astype(np.float16), PARAMS)
+    halves = map_params(lambda x: x.astype(np.float16), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(halves)))
 
@@ -67,22 +67,22 @@ def test_float16_stays_float16(tmp_path: Path) -> None:
 
 
 def test_bfloat16_becomes_the_same_numbers_in_float32(tmp_path: Path) -> None:
-    bits = map_params(lambda _, x: bfloat16_bits(x), PARAMS)
+    bits = map_params(lambda x: bfloat16_bits(x), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(bits)))
 
-    assert_same(params, map_params(lambda _, x: (x.astype(np.uint32) << 16).view(np.float32), bits))
+    assert_same(params, map_params(lambda x: (x.astype(np.uint32) << 16).view(np.float32), bits))
 
 
 def test_a_tensor_larger_than_a_chunk_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("arrayformer.core.checkpoint.weights.CHUNK", 16)
-    bits = map_params(lambda _, x: bfloat16_bits(x), PARAMS)
+    bits = map_params(lambda x: bfloat16_bits(x), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "a"))
     _, widened = read_checkpoint(write_model(tmp_path / "b", weights=named(bits)))
 
     assert_same(params, PARAMS)
-    assert_same(widened, map_params(lambda _, x: (x.astype(np.uint32) << 16).view(np.float32), bits))
+    assert_same(widened, map_params(lambda x: (x.astype(np.uint32) << 16).view(np.float32), bits))
 
 
 def by_column(path: str, shape: tuple[int, ...]) -> Any:
@@ -99,7 +99,7 @@ def test_each_dtype_is_read_into_the_order_that_is_asked_for(
         "bfloat16": lambda _, x: bfloat16_bits(x),
         "mixed": lambda path, x: x.astype(np.float16) if path == "wte" else x,
     }.get(kind, lambda _, x: x.astype(kind))
-    model = write_model(tmp_path / "model", weights=named(map_params(weights, PARAMS)))
+    model = write_model(tmp_path / "model", weights=named(map_paths(weights, PARAMS)))
     with warnings.catch_warnings(action="ignore", category=UserWarning):
         _, wanted = read_checkpoint(model)
         _, params = read_checkpoint(model, order=by_column)
@@ -152,7 +152,7 @@ def test_the_masks_of_old_files_are_dropped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("dtype", "largest"), [("float32", 3.4028234663852886e38), ("float16", 65504.0)])
 def test_the_largest_finite_weights_are_read(tmp_path: Path, dtype: str, largest: float) -> None:
-    large = map_params(lambda _, x: np.full(x.shape, largest, dtype), PARAMS)
+    large = map_params(lambda x: np.full(x.shape, largest, dtype), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(large)))
 
@@ -160,7 +160,7 @@ def test_the_largest_finite_weights_are_read(tmp_path: Path, dtype: str, largest
 
 
 def test_the_largest_finite_bfloat16_is_read(tmp_path: Path) -> None:
-    bits = map_params(lambda _, x: np.full(x.shape, 0xFF7F, np.uint16), PARAMS)
+    bits = map_params(lambda x: np.full(x.shape, 0xFF7F, np.uint16), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(bits)))
 
@@ -271,7 +271,7 @@ def test_each_kind_of_tensor_is_refused_in_another_shape(tmp_path: Path, path: s
 
 
 def test_zero_weights_are_read_with_a_warning(tmp_path: Path) -> None:
-    zeros = map_params(lambda _, x: np.zeros_like(x), PARAMS)
+    zeros = map_params(lambda x: np.zeros_like(x), PARAMS)
     model = write_model(tmp_path / "model", weights=named(zeros))
 
     with pytest.warns(UserWarning, match="every weight is zero"):
@@ -281,7 +281,7 @@ def test_zero_weights_are_read_with_a_warning(tmp_path: Path) -> None:
 
 
 def test_subnormal_weights_are_read_exactly(tmp_path: Path) -> None:
-    tiny = map_params(lambda _, x: np.full_like(x, 1e-42), PARAMS)
+    tiny = map_params(lambda x: np.full_like(x, 1e-42), PARAMS)
 
     _, params = read_checkpoint(write_model(tmp_path / "model", weights=named(tiny)))
 

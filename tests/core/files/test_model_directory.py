@@ -16,7 +16,7 @@ from arrayformer.core.params import random_params
 from arrayformer.tokenizer import load_tokenizer
 from arrayformer.tokenizer.alphabet import BYTE_ORDER, PRINTABLE
 
-OTHER = random_params(TINY, seed=4)
+OTHER = random_params(TINY.weights(), seed=4)
 VOCAB = {PRINTABLE[byte]: id for id, byte in enumerate(BYTE_ORDER)} | {"he": 256}
 
 

@@ -5,10 +5,10 @@ import pytest
 from arrayformer.api import Model
 from arrayformer.core.backend import Backend
 from arrayformer.core.engine import Engine
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 
-CONFIG = GPT2Config(n_vocab=300, n_ctx=32, n_embd=16, n_head=2, n_layer=1)
+CONFIG = GPT2(n_vocab=300, n_ctx=32, n_embd=16, n_head=2, n_layer=1)
 PROMPTS = [[1, 2, 3], [7], [5, 6, 5, 6, 5, 6, 5]]
 SEEDED = {"temperature": 0.9, "seed": 11}
 
@@ -38,7 +38,7 @@ def written_by(name):
     from arrayformer.backends.numpy.backend import NumpyBackend
 
     make = {"numpy": NumpyBackend, "strict": strict, "jax": jax}[name]
-    return Model(CONFIG, Engine(CONFIG, random_params(CONFIG, seed=2, gain=0.3), make()))
+    return Model(CONFIG, Engine(CONFIG, random_params(CONFIG.weights(), seed=2, gain=0.3), make()))
 
 
 @pytest.fixture(scope="module", params=["strict", "jax"])

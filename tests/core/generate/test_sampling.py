@@ -9,10 +9,10 @@ import pytest
 
 from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.backend import Backend
-from arrayformer.core.bind import bind
 from arrayformer.core.generate.drawing import draw_for, plan_for
 from arrayformer.core.generate.options import Sampling
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
+from arrayformer.core.ops import PLAIN
 from arrayformer.core.sampling import pick
 
 DRAWS = int(os.environ.get("ARRAYFORMER_DRAWS", "20"))
@@ -20,8 +20,7 @@ DRAWS = int(os.environ.get("ARRAYFORMER_DRAWS", "20"))
 
 BATCH = 20
 
-CONFIG = GPT2Config(n_vocab=8, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
-PLAIN = bind(CONFIG, {})
+CONFIG = GPT2(n_vocab=8, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
 
 
 class Plain(Backend):
@@ -61,7 +60,7 @@ def draws(backend, logits, sampling, n, first=0):
 @functools.cache
 def picker(backend, plan):
     """`pick` as this backend runs it, compiled once."""
-    return backend.compile(functools.partial(pick, plan=plan, ops=bind(CONFIG, backend.overrides)))
+    return backend.compile(functools.partial(pick, plan=plan, ops=PLAIN.replaced(backend.overrides)))
 
 
 def gpt2_like(n_vocab):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import Params, map_params, random_params
 
 
@@ -44,19 +44,19 @@ def asarray(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def config() -> GPT2Config:
+def config() -> GPT2:
     """Odd everywhere: three heads, an odd vocabulary, an odd context."""
-    return GPT2Config(n_vocab=37, n_ctx=13, n_embd=24, n_head=3, n_layer=2)
+    return GPT2(n_vocab=37, n_ctx=13, n_embd=24, n_head=3, n_layer=2)
 
 
 @pytest.fixture
-def params(config: GPT2Config) -> Params:
+def params(config: GPT2) -> Params:
     """Float32 weights wide enough apart that every fault shows."""
-    return random_params(config, seed=1, gain=0.3)
+    return random_params(config.weights(), seed=1, gain=0.3)
 
 
 def convert(params: Params, asarray: Any) -> Params:
-    placed: Params = map_params(lambda _path, x: asarray(x), params)
+    placed: Params = map_params(lambda x: asarray(x), params)
     return placed
 
 

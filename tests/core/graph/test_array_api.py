@@ -10,10 +10,12 @@ import pytest
 from tests.core.graph.libraries import convert
 
 from arrayformer.core import array_api, ops, sampling
-from arrayformer.core.bind import bind
-from arrayformer.core.cache import Cache
-from arrayformer.core.decoder import gpt2
-from arrayformer.core.models.gpt2 import ACTIVATIONS, GPT2Config
+from arrayformer.core.architecture import Architecture
+from arrayformer.core.decoder import Cache, forward
+from arrayformer.core.models.gemma import Gemma
+from arrayformer.core.models.gpt2 import GPT2, gpt2
+from arrayformer.core.models.llama import Llama
+from arrayformer.core.ops import ACTIVATIONS, PLAIN
 from arrayformer.core.params import Params, random_params
 
 USED: set[str] = set()
@@ -21,7 +23,7 @@ METHODS = array_api.methods()
 
 
 def bare(x: Any) -> Any:
-    return x.x if isinstance(x, Least) else tuple(map(bare, x)) if isinstance(x, tuple) else x
+    return x.x if isinstance(x, Least) else tuple(map(bare, x)) if isinstance(x, tuple | list) else x
 
 
 class Least:
@@ -72,30 +74,37 @@ class LeastNamespace:
         return call
 
 
-def everything(config: GPT2Config, params: Params) -> None:
+def everything(config: Architecture, params: Params) -> None:
     """Each path through the graph and the device side of sampling."""
-    table = bind(config)
-    gpt2([1, 2, 3], **params, n_head=config.n_head, scales=config.scales(), ops=table)
-    rows = [Least(np.zeros((2, config.n_head, 8, config.head_dim), dtype=np.float16)) for _ in range(config.n_layer)]
-    cache = Cache(k=rows, v=rows, length=integers([0, 2]), slot=integers(range(8)))
+    if isinstance(config, GPT2):
+        gpt2([1, 2, 3], **params, n_head=config.n_head)
     ids = integers([[1, 2], [3, 4]])
-    logits, cache = gpt2(ids, **params, n_head=config.n_head, cache=cache, only=integers([[1], [0]]), ops=table)
-    table.put_rows(cache.k[0], cache.k[1], integers([1, 0]))
+    forward(config, params, ids)
+    shape = (2, config.n_kv_head, 8, config.head_dim)
+    layers = [(Least(np.zeros(shape, dtype=np.float16)),) * 2 for _ in range(config.n_layer)]
+    tables = [(reals(cos), reals(sin)) for cos, sin in config.rotations(8, 8)]
+    logits, cache = forward(
+        config, params, ids, Cache(layers, integers([0, 2]), tables), only=integers([[1], [0]]), tap=lambda _, x: x
+    )
+    PLAIN.put_rows(*cache.layers[0], integers([1, 0]))
     draw = sampling.Draw(
         word=Least(np.array([[5], [6]], dtype=np.int32)), temperature=reals([0, 1]), top_k=integers([3, 4]),
-        top_p=reals([0.9, 1]), min_p=reals([-3, -2]), penalty=reals([1, 2]), seen=Least(np.ones((2, 37), dtype=bool)),
+        top_p=reals([0.9, 1]), min_p=reals([-3, -2]), penalty=reals([1, 2]),
+        seen=Least(np.ones((2, config.n_vocab), dtype=bool)),
     )  # fmt: skip
     plan = sampling.Plan(greedy=False, k=5, nucleus=True, min_p=True, penalty=True, logprobs=2)
-    sampling.pick(logits, draw, plan, table)
+    sampling.pick(logits, draw, plan)
 
 
 def test_a_library_with_the_listed_functions_and_no_others_runs_everything() -> None:
     array_api.register_namespace(Least, LeastNamespace())
     USED.clear()
 
-    for activation in ACTIVATIONS:
-        config = GPT2Config(37, 13, 24, 3, 2, activation_function=activation, reorder_and_upcast_attn=True)
-        everything(config, convert(random_params(config), Least))
+    configs: list[Architecture] = [
+        GPT2(37, 13, 24, 3, 2, activation_function=name, reorder_and_upcast_attn=True) for name in ACTIVATIONS
+    ]
+    for config in (*configs, Llama.probes()["mistral"], Gemma.probes()["gemma3"], Gemma.probes()["gemma2"]):
+        everything(config, convert(random_params(config.weights()), Least))
 
     assert set(array_api.functions()) - USED == set(), "listed but never asked for"
     reflected = {"__rsub__", "__radd__", "__rtruediv__", "__rmul__"}
@@ -117,7 +126,7 @@ def test_a_registered_namespace_supplies_what_a_library_lacks() -> None:
     assert array_api.device(np.ones(2)) == "cpu"
 
 
-@pytest.mark.parametrize("module", ["ops", "decoder", "cache", "sampling", "bind", "checks"])
+@pytest.mark.parametrize("module", ["ops", "decoder", "sampling", "checks", "models.gpt2"])
 def test_the_graph_imports_no_array_library(module: str) -> None:
     libraries = "{'numpy', 'jax', 'cupy', 'torch', 'arrayformer.backends', 'dask'}"
     code = f"import sys, arrayformer.core.{module}; print(*({libraries} & set(sys.modules)))"
@@ -127,11 +136,10 @@ def test_the_graph_imports_no_array_library(module: str) -> None:
     assert done.stdout.split() == []
 
 
-def test_no_constant_of_the_graph_raises_the_dtype(params: Params, config: GPT2Config) -> None:
+def test_no_constant_of_the_graph_raises_the_dtype(params: Params, config: GPT2) -> None:
     seen: dict[str, Any] = {}
-    ops_table = bind(config)
 
-    gpt2([1, 2], **params, n_head=3, ops=ops_table, tap=lambda name, x: seen.setdefault(name, x))
+    gpt2([1, 2], **params, n_head=3, tap=lambda name, x: seen.setdefault(name, x))
 
     assert {name: x.dtype for name, x in seen.items() if x.dtype != np.float32} == {}
-    assert ops.PLAIN.activation is ops.gelu
+    assert PLAIN.gelu is ops.gelu

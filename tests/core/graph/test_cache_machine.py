@@ -29,11 +29,11 @@ from arrayformer.core.errors import InputError
 from arrayformer.core.generate.batch import Batch
 from arrayformer.core.generate.options import Ending, Sampling
 from arrayformer.core.generate.text import Text
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 
-CONFIG = GPT2Config(n_vocab=7, n_ctx=12, n_embd=8, n_head=2, n_layer=2)
-PARAMS = random_params(CONFIG, seed=5, gain=0.4)
+CONFIG = GPT2(n_vocab=7, n_ctx=12, n_embd=8, n_head=2, n_layer=2)
+PARAMS = random_params(CONFIG.weights(), seed=5, gain=0.4)
 
 ids = st.integers(0, CONFIG.n_vocab - 1)
 pieces = st.lists(ids, max_size=5)

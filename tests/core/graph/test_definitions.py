@@ -10,7 +10,7 @@ from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core import ops
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import BackendError, InputError
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 
 X = np.linspace(-6.0, 6.0, 49)
@@ -29,7 +29,7 @@ def test_new_values_are_written_where_they_belong_and_nowhere_else(start: int) -
     old, new = -np.arange(10.0).reshape(2, 1, 5, 1), np.arange(1.0, 5.0).reshape(2, 1, 2, 1)
     position = np.array([[start, start + 1], [0, 1]])
 
-    written = ops.write(old, new, position, np.arange(5))
+    written = ops.write(old, new, position)
 
     expected = old.copy()
     for i in (0, 1):
@@ -112,8 +112,8 @@ def test_a_backend_has_its_first_device_and_dtype_unless_another_is_asked_for() 
     ],
 )
 def test_a_context_refuses_what_it_cannot_read(rows: list[list[int]], said: str) -> None:
-    config = GPT2Config(n_vocab=5, n_ctx=3, n_embd=2, n_head=1, n_layer=1)
-    engine = Engine(config, random_params(config), NumpyBackend())
+    config = GPT2(n_vocab=5, n_ctx=3, n_embd=2, n_head=1, n_layer=1)
+    engine = Engine(config, random_params(config.weights()), NumpyBackend())
     context = engine.context(2)
 
     with pytest.raises(InputError, match=said):

@@ -7,27 +7,27 @@ import pytest
 
 from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.engine import Engine
-from arrayformer.core.models.gpt2 import SIZES, GPT2Config
-from arrayformer.core.params import Params, map_params, random_params
+from arrayformer.core.models.gpt2 import GPT2, SIZES
+from arrayformer.core.params import Params, map_paths, random_params
 
 pytestmark = pytest.mark.parity
 
 CONFIGS = {
-    "odd": GPT2Config(n_vocab=257, n_ctx=33, n_embd=48, n_head=3, n_layer=3),
-    "inner": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=5, n_layer=2, n_inner=56),
-    "erf": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=1, n_layer=2, activation_function="gelu"),
-    "relu": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, activation_function="relu"),
-    "silu": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, activation_function="silu"),
-    "epsilon": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, layer_norm_epsilon=1e-2),
-    "unscaled": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, scale_attn_weights=False),
-    "by_layer": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=3, scale_attn_by_inverse_layer_idx=True),
-    "upcast": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, reorder_and_upcast_attn=True),
-    "untied": GPT2Config(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, tie_word_embeddings=False),
+    "odd": GPT2(n_vocab=257, n_ctx=33, n_embd=48, n_head=3, n_layer=3),
+    "inner": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=5, n_layer=2, n_inner=56),
+    "erf": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=1, n_layer=2, activation_function="gelu"),
+    "relu": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, activation_function="relu"),
+    "silu": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, activation_function="silu"),
+    "epsilon": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, layer_norm_epsilon=1e-2),
+    "unscaled": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, scale_attn_weights=False),
+    "by_layer": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=3, scale_attn_by_inverse_layer_idx=True),
+    "upcast": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, reorder_and_upcast_attn=True),
+    "untied": GPT2(n_vocab=101, n_ctx=20, n_embd=40, n_head=4, n_layer=2, tie_word_embeddings=False),
     "124M": SIZES["124M"],
 }
 
 
-def transformers_model(config: GPT2Config, params: Params, dtype: Any) -> Any:
+def transformers_model(config: GPT2, params: Params, dtype: Any) -> Any:
     """`GPT2LMHeadModel` with the same weights."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     theirs = transformers.GPT2Config(
@@ -57,7 +57,7 @@ def centred(x: np.ndarray) -> np.ndarray:
 def test_logits_equal_transformers(name: str) -> None:
     torch = pytest.importorskip("torch")
     config = CONFIGS[name]
-    params = random_params(config, seed=5, gain=0.02 if name == "124M" else 0.2)
+    params = random_params(config.weights(), seed=5, gain=0.02 if name == "124M" else 0.2)
     ids = np.random.default_rng(0).integers(config.n_vocab, size=min(config.n_ctx, 40)).tolist()
 
     ours = Engine(config, params, NumpyBackend()).logits(ids).astype(np.float64)
@@ -71,7 +71,7 @@ def test_logits_equal_transformers(name: str) -> None:
 def test_greedy_continuations_equal_transformers() -> None:
     torch = pytest.importorskip("torch")
     config = CONFIGS["odd"]
-    params = random_params(config, seed=6, gain=0.3)
+    params = random_params(config.weights(), seed=6, gain=0.3)
     ids = [5, 250, 17]
     context = Engine(config, params, NumpyBackend()).context()
 
@@ -88,8 +88,8 @@ def test_greedy_continuations_equal_transformers() -> None:
 def test_bfloat16_weights_give_what_they_give_as_float32() -> None:
     torch = pytest.importorskip("torch")
     config = CONFIGS["odd"]
-    rounded = map_params(
-        lambda _path, x: torch.tensor(x).bfloat16().float().numpy(), random_params(config, seed=7, gain=0.2)
+    rounded = map_paths(
+        lambda _path, x: torch.tensor(x).bfloat16().float().numpy(), random_params(config.weights(), seed=7, gain=0.2)
     )
     ids = [1, 2, 3, 200]
 

@@ -10,10 +10,9 @@ from tests.core.graph.libraries import convert
 
 from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.backend import Backend
-from arrayformer.core.decoder import gpt2
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2, gpt2
 from arrayformer.core.params import Params, random_params
 
 IDS = [3, 36, 0, 7, 7, 21, 5, 5, 1, 2, 9, 10, 11]
@@ -31,7 +30,7 @@ class Plain(Backend):
 
 
 @pytest.fixture(params=[NumpyBackend, Plain])
-def engine(request: pytest.FixtureRequest, config: GPT2Config, params: Params) -> Engine:
+def engine(request: pytest.FixtureRequest, config: GPT2, params: Params) -> Engine:
     return Engine(config, params, request.param())
 
 
@@ -64,7 +63,7 @@ def test_a_ragged_batch_gives_each_row_what_it_gives_alone(engine: Engine, param
     assert context.lengths == [6, 1, 9]
 
 
-def test_padding_past_the_end_of_the_context_harms_nothing(config: GPT2Config, params: Params) -> None:
+def test_padding_past_the_end_of_the_context_harms_nothing(config: GPT2, params: Params) -> None:
     context = Engine(config, params, Plain()).context(2)
     context.read([IDS[:10], IDS[:4]])
 
@@ -120,16 +119,16 @@ def test_rows_move_from_one_context_to_another(engine: Engine, params: Params) -
     close(logits[2], reference.logits([*IDS[:3], 3], params, 3)[-1])
 
 
-def test_poison_in_unused_slots_is_never_seen(config: GPT2Config, params: Params) -> None:
+def test_poison_in_unused_slots_is_never_seen(config: GPT2, params: Params) -> None:
     clean, poisoned = (Engine(config, params, Plain()).context() for _ in range(2))
-    poison = [np.full_like(x, 1e30) for x in poisoned.cache.k]
-    poisoned.cache = poisoned.cache._replace(k=poison, v=list(poison))
+    layers = [(np.full_like(k, 1e30), np.full_like(v, 1e30)) for k, v in poisoned.cache.layers]
+    poisoned.cache = poisoned.cache._replace(layers=layers)
 
     for ids in ([3, 4, 5], [6], [7, 8]):
         np.testing.assert_array_equal(clean.read([ids]), poisoned.read([ids]))
 
 
-def test_weights_outlive_the_hosts_arrays(config: GPT2Config, params: Params) -> None:
+def test_weights_outlive_the_hosts_arrays(config: GPT2, params: Params) -> None:
     engine = Engine(config, params, NumpyBackend())
     before = engine.logits(IDS)
 
@@ -139,7 +138,7 @@ def test_weights_outlive_the_hosts_arrays(config: GPT2Config, params: Params) ->
     np.testing.assert_array_equal(engine.logits(IDS), before)
 
 
-def test_jit_compiles_one_step_and_gives_the_same(params: Params, config: GPT2Config) -> None:
+def test_jit_compiles_one_step_and_gives_the_same(params: Params, config: GPT2) -> None:
     jax = pytest.importorskip("jax")
     placed = convert(params, jax.numpy.array)
     traces = []
@@ -181,9 +180,9 @@ def test_taps_name_every_step_and_can_replace_it(engine: Engine) -> None:
     ],
 )
 def test_every_switch_of_the_config_changes_the_numbers(
-    key: str, value: Any, config: GPT2Config, params: Params
+    key: str, value: Any, config: GPT2, params: Params
 ) -> None:
-    switched = GPT2Config(**{**config.as_dict(), key: value})
+    switched = GPT2(**{**config.as_dict(), key: value})
 
     usual = Engine(config, params, NumpyBackend()).logits(IDS)
     other = Engine(switched, params, NumpyBackend()).logits(IDS)
@@ -191,8 +190,8 @@ def test_every_switch_of_the_config_changes_the_numbers(
     assert np.abs(usual - other).max() > 1e-4
 
 
-def test_an_untied_head_is_used(config: GPT2Config) -> None:
-    untied = GPT2Config(**{**config.as_dict(), "tie_word_embeddings": False})
-    params = random_params(untied, seed=3, gain=0.3)
+def test_an_untied_head_is_used(config: GPT2) -> None:
+    untied = GPT2(**{**config.as_dict(), "tie_word_embeddings": False})
+    params = random_params(untied.weights(), seed=3, gain=0.3)
 
     close(Engine(untied, params, NumpyBackend()).logits(IDS), reference.logits(IDS, params, 3))

@@ -11,9 +11,9 @@ from tests.core.graph.libraries import convert, to_numpy
 
 import arrayformer
 from arrayformer.core import ops
-from arrayformer.core.decoder import gpt2
+from arrayformer.core.erf import erfc
 from arrayformer.core.errors import InputError
-from arrayformer.core.models.gpt2 import GPT2Config
+from arrayformer.core.models.gpt2 import GPT2, gpt2
 from arrayformer.core.params import Params
 
 SIGNATURES = {
@@ -38,7 +38,7 @@ def test_the_seeds_functions_take_the_seeds_arguments_in_order(name: str, argume
     assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == arguments
 
 
-def test_logits_equal_the_formulae_on_every_library(asarray: Any, params: Params, config: GPT2Config) -> None:
+def test_logits_equal_the_formulae_on_every_library(asarray: Any, params: Params, config: GPT2) -> None:
     expected = reference.logits(IDS, params, config.n_head)
 
     logits = gpt2(IDS, **convert(params, asarray), n_head=config.n_head)
@@ -48,7 +48,7 @@ def test_logits_equal_the_formulae_on_every_library(asarray: Any, params: Params
     np.testing.assert_allclose(to_numpy(logits), expected, atol=2e-4 * expected.std())
 
 
-def test_a_batch_gives_each_row_what_it_gives_alone(asarray: Any, params: Params, config: GPT2Config) -> None:
+def test_a_batch_gives_each_row_what_it_gives_alone(asarray: Any, params: Params, config: GPT2) -> None:
     placed = convert(params, asarray)
     rows = [IDS, IDS[::-1]]
 
@@ -59,7 +59,7 @@ def test_a_batch_gives_each_row_what_it_gives_alone(asarray: Any, params: Params
         np.testing.assert_allclose(to_numpy(logits)[row], expected, atol=2e-4 * expected.std())
 
 
-def test_float64_weights_give_float64_logits_to_the_last_digits(params: Params, config: GPT2Config) -> None:
+def test_float64_weights_give_float64_logits_to_the_last_digits(params: Params, config: GPT2) -> None:
     double = convert(params, np.float64)
 
     logits = gpt2(IDS, **double, n_head=config.n_head)
@@ -68,13 +68,13 @@ def test_float64_weights_give_float64_logits_to_the_last_digits(params: Params, 
     np.testing.assert_allclose(logits, reference.logits(IDS, params, config.n_head), rtol=1e-11, atol=1e-11)
 
 
-def test_float16_weights_give_float16_logits(params: Params, config: GPT2Config) -> None:
+def test_float16_weights_give_float16_logits(params: Params, config: GPT2) -> None:
     logits = gpt2(IDS, **convert(params, np.float16), n_head=config.n_head)
 
     assert logits.dtype == np.float16
 
 
-def test_the_future_never_changes_the_past(asarray: Any, params: Params, config: GPT2Config) -> None:
+def test_the_future_never_changes_the_past(asarray: Any, params: Params, config: GPT2) -> None:
     placed = convert(params, asarray)
 
     before = to_numpy(gpt2(IDS, **placed, n_head=config.n_head))
@@ -84,7 +84,7 @@ def test_the_future_never_changes_the_past(asarray: Any, params: Params, config:
     assert np.all(np.any(before[3:] != after[3:], axis=-1))
 
 
-def test_the_context_may_be_filled_to_the_last_place(params: Params, config: GPT2Config) -> None:
+def test_the_context_may_be_filled_to_the_last_place(params: Params, config: GPT2) -> None:
     ids = list(range(config.n_ctx))
 
     logits = gpt2(ids, **params, n_head=config.n_head)
@@ -108,24 +108,24 @@ def test_the_context_may_be_filled_to_the_last_place(params: Params, config: GPT
     ],
 )
 def test_ids_that_do_not_exist_are_refused_on_every_library(
-    asarray: Any, params: Params, config: GPT2Config, ids: list[Any], said: str
+    asarray: Any, params: Params, config: GPT2, ids: list[Any], said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
         gpt2(ids, **convert(params, asarray), n_head=config.n_head)
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0), (1, 1, 1), (14,), (1, 14)])
-def test_an_array_of_ids_of_no_use_is_refused(shape: tuple[int, ...], params: Params, config: GPT2Config) -> None:
+def test_an_array_of_ids_of_no_use_is_refused(shape: tuple[int, ...], params: Params, config: GPT2) -> None:
     with pytest.raises(InputError):
         gpt2(np.zeros(shape, dtype=np.int64), **params, n_head=config.n_head)
 
 
-def test_ids_that_are_no_integers_are_refused_as_an_array_too(params: Params, config: GPT2Config) -> None:
+def test_ids_that_are_no_integers_are_refused_as_an_array_too(params: Params, config: GPT2) -> None:
     with pytest.raises(InputError, match="integer dtype"):
         gpt2(np.ones(3), **params, n_head=config.n_head)
 
 
-def test_numpy_integers_are_ids(params: Params, config: GPT2Config) -> None:
+def test_numpy_integers_are_ids(params: Params, config: GPT2) -> None:
     logits = gpt2([np.int64(3), np.uint8(4)], **params, n_head=config.n_head)
 
     np.testing.assert_array_equal(logits, gpt2([3, 4], **params, n_head=config.n_head))
@@ -142,7 +142,7 @@ def test_activations_equal_their_definition(activation: Any, expected: Any) -> N
 def test_erfc_keeps_its_digits_where_it_is_small() -> None:
     x = np.linspace(-5, 9, 1001)
 
-    np.testing.assert_allclose(ops.erfc(x), [math.erfc(v) for v in x], rtol=2e-13)
+    np.testing.assert_allclose(erfc(x), [math.erfc(v) for v in x], rtol=2e-13)
 
 
 def test_softmax_of_large_scores_is_finite_and_sums_to_one() -> None:
