@@ -1,5 +1,6 @@
 """config.json (Hugging Face) and hparams.json (OpenAI) as a model. Which key means what, the model's page says."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.models.keys import Keys, said
 from arrayformer.core.models.registry import find_model
+from arrayformer.core.plugins.discovery import MODELS, available
 
 M = TypeVar("M", bound=Architecture)
 
@@ -17,6 +19,7 @@ MAX_JSON = 1 << 20
 
 # Endings of classes that give logits, or the stream that logits are made of; others have a head of another kind.
 _DECODERS = ("ForCausalLM", "LMHeadModel", "Model")
+_CLASS = re.compile(f"({'|'.join(_DECODERS)})$")
 
 
 def read_json_object(directory: ModelDirectory, name: str) -> dict[str, Any]:
@@ -31,7 +34,12 @@ def read_config(directory: ModelDirectory) -> Architecture:
 
 def model_from_hf(keys: Mapping[str, Any], where: str) -> Architecture:
     """The model that the keys of a config.json describe; `where` begins the messages of ConfigError."""
-    page = find_model(_model_type(keys, where))
+    kind = _model_type(keys, where)
+    try:
+        page = find_model(kind)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    _check_classes(kind, keys.get("architectures") or [], where)
     return _built(page.from_hf, Keys(keys, where))
 
 
@@ -59,3 +67,18 @@ def _model_type(keys: Mapping[str, Any], where: str) -> str:
     if not isinstance(kind, str):
         raise ConfigError(f"{where}: model_type is {said(kind)}; it names an architecture, for example 'gpt2'")
     return kind
+
+
+def _check_classes(kind: str, classes: list[str], where: str) -> None:
+    """Raises ConfigError where the classes are of another architecture that is known here than the model_type."""
+    others = {_plain(name) for name in available(MODELS)} - {_plain(kind)}
+    if any(_plain(_CLASS.sub("", name)) in others for name in classes):
+        raise ConfigError(
+            f"{where}: model_type is {said(kind)}, but architectures {said(classes)} belong to another; "
+            "correct the one that is wrong"
+        )
+
+
+def _plain(name: str) -> str:
+    """ "GPTNeoX" and "gpt_neox" alike, and "Gemma3" as "gemma3_text"."""
+    return name.lower().replace("_", "").removesuffix("text")

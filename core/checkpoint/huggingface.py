@@ -55,9 +55,7 @@ def _open_file(directory: ModelDirectory, name: str, stack: ExitStack) -> dict[s
     return {name: Stored(name, file, entry) for name, entry in read_table(file).items()}
 
 
-def _without_prefix(
-    model: Architecture, tensors: Mapping[str, Stored], directory: ModelDirectory
-) -> dict[str, Stored]:
+def _without_prefix(model: Architecture, tensors: Mapping[str, Stored], directory: ModelDirectory) -> dict[str, Stored]:
     """The tensors by name without the prefix, which all have or none, and without what is computed anew."""
     prefix, heads = model.hf_prefix, model.hf_heads
     own = {model.hf_source(path).name for path, _ in walk(model.weights())} - set(heads)

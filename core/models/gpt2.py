@@ -202,9 +202,7 @@ class GPT2(Architecture):
     def from_hf(cls, keys: Keys) -> Self:
         """From a config.json of model_type "gpt2"."""
         fields: dict[str, Any] = _sizes(keys)
-        fields |= {
-            name: keys.flag(name, name in ("scale_attn_weights", "tie_word_embeddings")) for name in SWITCHES
-        }
+        fields |= {name: keys.flag(name, name in ("scale_attn_weights", "tie_word_embeddings")) for name in SWITCHES}
         fields["n_inner"] = keys.size("n_inner", most=4_000_000) if keys.get("n_inner") is not None else None
         fields["activation_function"] = keys.get("activation_function", "gelu_new")
         fields["layer_norm_epsilon"] = keys.get("layer_norm_epsilon", 1e-5)
@@ -253,15 +251,20 @@ class GPT2(Architecture):
         }  # fmt: skip
 
 
+# Each size under all its names, with the largest value that is not taken for a mistake.
+_SIZES = {
+    "n_vocab": (("vocab_size", "n_vocab"), 10_000_000),
+    "n_ctx": (("n_positions", "n_ctx", "max_position_embeddings"), 10_000_000),
+    "n_embd": (("n_embd", "hidden_size"), 1_000_000),
+    "n_head": (("n_head", "num_attention_heads"), 1_000_000),
+    "n_layer": (("n_layer", "num_hidden_layers"), 10_000),
+}
+
+
 def _sizes(keys: Keys) -> dict[str, int]:
-    """Each size under all its names, with the largest value that is not taken for a mistake."""
-    return {
-        "n_vocab": keys.size("vocab_size", "n_vocab"),
-        "n_ctx": keys.size("n_positions", "n_ctx", "max_position_embeddings"),
-        "n_embd": keys.size("n_embd", "hidden_size", most=1_000_000),
-        "n_head": keys.size("n_head", "num_attention_heads", most=1_000_000),
-        "n_layer": keys.size("n_layer", "num_hidden_layers", most=10_000),
-    }
+    """The five sizes, each from 1 to what is not taken for a mistake."""
+    keys.require(*(names for names, _ in _SIZES.values()))
+    return {field: keys.size(*names, most=most) for field, (names, most) in _SIZES.items()}
 
 
 # OpenAI's four sizes. The names are the parameter counts as corrected by OpenAI.

@@ -90,6 +90,11 @@ class Keys:
         found = next(iter(given.values()), default)
         return found if found is not None else self.fail(f"missing: {' or '.join(names)}")
 
+    def require(self, *groups: tuple[str, ...]) -> None:
+        """Raises ConfigError that lists each group of names of which none is there, all at once."""
+        if missing := [" or ".join(names) for names in groups if not any(name in self._keys for name in names)]:
+            self.fail(f"missing: {'; '.join(missing)}")
+
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """A number from `low` to `high`, as a float."""
         value = self.get(name, default)
@@ -98,8 +103,10 @@ class Keys:
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
-        """true or false; null counts as absent."""
-        value = default if (given := self.get(name, default)) is None else given
+        """true or false; null counts as false, where false is the default."""
+        value = self.get(name, default)
+        if value is None and not default:
+            return False
         if type(value) is not bool:
             self.fail(f"{name} is {said(value)}; it must be true or false")
         return value

@@ -51,7 +51,7 @@ class TorchBackend(Backend):
     def overrides(self) -> Mapping[str, Callable[..., Any]]:
         """PyTorch's fused functions; in-place writes where they need not wait for the device."""
         own: list[Callable[..., Any]] = [gelu, gelu_erf, layer_norm, linear, unembed, causal_attention, embed, top_k]
-        own.extend((put_rows, functional.relu, functional.silu))
+        own.extend((rms_norm, put_rows, functional.relu, functional.silu))
         if self.device == "cpu":
             own.append(write)
         return {f.__name__: f for f in own}

@@ -13,7 +13,7 @@ from arrayformer.core.architecture import Architecture
 from arrayformer.core.backend import Backend
 from arrayformer.core.checks import check_context, check_ids
 from arrayformer.core.engine import Engine
-from arrayformer.core.errors import InputError, ModelFileError
+from arrayformer.core.errors import InputError, ModelFileError, TokenizerError, VocabularyError
 from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.generate.loop import generate as write
 from arrayformer.core.generate.options import Ending, Options, Sampling, checked_options
@@ -278,11 +278,22 @@ def load(
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype, mesh=mesh)
     where = resolve_model(str(model), revision=revision, offline=offline, models_dir=models_dir)
     with ModelDirectory(where) as directory:
-        config, params = read_checkpoint(
-            directory, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=chosen.order
-        )
+        try:
+            config, params = read_checkpoint(
+                directory, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=chosen.order
+            )
+        except VocabularyError as error:  # which of the three is the odd one shows whether two of them agree
+            raise VocabularyError(f"{error}; the tokenizer {size_of_tokenizer(directory)}") from None
         tokenizer = tokenizer_of(directory)
     return Model(config, Engine(config, params, chosen, owned=True), tokenizer)
+
+
+def size_of_tokenizer(directory: ModelDirectory) -> str:
+    """What a message says of it."""
+    try:
+        return f"has {load_tokenizer(directory).n_vocab} ids" if has_tokenizer(directory) else "is not there"
+    except TokenizerError:
+        return "cannot be read"
 
 
 def tokenizer_of(directory: ModelDirectory) -> Tokenizer | None:

@@ -132,8 +132,7 @@ def bench(
             loads[name] = process.ask(
                 "load", model=model, random_weights=random_weights, backend=name, device=device, dtype=dtype
             )
-        first = next(iter(loads.values()))
-        work = Work(**first.pop("work"))
+        work, *_ = [Work(**load.pop("work")) for load in loads.values()]
         check_context(wanted, work.n_ctx)
         machine = stack.enter_context(Process()) if bounds else None
         timed = [Timed(name, task) for task in wanted for name in processes]
@@ -141,7 +140,7 @@ def bench(
             one_round(i, processes, timed, machine, loads, work, tell) for i in range(rounds + 1)
         ][1:]  # fmt: skip
     best = {key: best_of(key, limits) for key in ("decode_s", "operations_per_s")} if machine else None
-    return Result(first["config"], work, loads, timed, best)
+    return Result(next(iter(loads.values()))["config"], work, loads, timed, best)
 
 
 def best_of(key: str, limits: Sequence[dict[str, float]]) -> float:
