@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.models import bytes_tokenizer, tiny
 
 import arrayformer
 from arrayformer.api import Model
@@ -18,18 +19,14 @@ from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import BackendError, BackendNotFoundError, InputError, ModelFileError
 from arrayformer.core.generate.options import Ending, Options, Sampling
-from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
-from arrayformer.tokenizer import Tokenizer
-from arrayformer.tokenizer.alphabet import PRINTABLE
 
-CONFIG = GPT2(n_vocab=257, n_ctx=16, n_embd=8, n_head=2, n_layer=1, eos_token_id=256)
+CONFIG = tiny(n_ctx=16, n_embd=8, n_layer=1)
 
 
 @pytest.fixture(scope="module")
 def model():
-    tokenizer = Tokenizer({character: id for id, character in enumerate(PRINTABLE)}, [], {"<|endoftext|>": 256})
-    return Model(CONFIG, Engine(CONFIG, random_params(CONFIG.weights(), gain=0.3), NumpyBackend()), tokenizer)
+    return Model(CONFIG, Engine(CONFIG, random_params(CONFIG.weights(), gain=0.3), NumpyBackend()), bytes_tokenizer())
 
 
 @pytest.mark.parametrize(
@@ -275,7 +272,7 @@ def test_without_a_tokenizer_a_model_takes_ids_alone():
 
 
 def test_a_tokenizer_of_another_model_is_refused(model):
-    small = GPT2(n_vocab=100, n_ctx=16, n_embd=8, n_head=2, n_layer=1)
+    small = tiny(n_vocab=100)
 
     with pytest.raises(ModelFileError, match="257 ids, but the config's n_vocab is 100 and wte has 100 rows"):
         Model(small, Engine(small, random_params(small.weights()), NumpyBackend()), model.tokenizer)

@@ -19,6 +19,7 @@ from arrayformer.api import Model
 from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.core.checkpoint import read_checkpoint
 from arrayformer.core.engine import Engine
+from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.hub.resolve import resolve_model
 
 WHERE = os.environ.get("ARRAYFORMER_GPT2", "")
@@ -72,6 +73,7 @@ def test_the_last_layer_norm_is_that_of_keras_hubs_test(model: Model) -> None:
 def test_logits_are_the_recorded_ones(example: dict[str, Any]) -> None:
     """The recorded model computes GELU in its erf form, so the config is told to."""
     config, params = read_checkpoint(resolve_model(WHERE))
+    assert isinstance(config, GPT2)
     erf = replace(config, activation_function=RECORDED["activation_function"])
 
     logits = Engine(erf, params, NumpyBackend(), owned=True).logits(example["ids"])[-1].astype(np.float64)

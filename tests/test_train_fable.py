@@ -22,9 +22,8 @@ from examples.train_fable.report import read_log  # noqa: E402
 from examples.train_fable.scoring import bits_per_byte, window_starts  # noqa: E402
 
 from arrayformer.core.checkpoint import read_checkpoint  # noqa: E402
-from arrayformer.core.decoder import gpt2  # noqa: E402
 from arrayformer.core.errors import InputError  # noqa: E402
-from arrayformer.core.models.gpt2 import GPT2  # noqa: E402
+from arrayformer.core.models.gpt2 import GPT2, gpt2  # noqa: E402
 from arrayformer.core.params import map_params, random_params, walk  # noqa: E402
 from arrayformer.tokenizer import load_tokenizer  # noqa: E402
 

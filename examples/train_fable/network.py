@@ -8,7 +8,7 @@ import numpy as np
 
 from arrayformer import gpt2
 from arrayformer.core.models.gpt2 import GPT2
-from arrayformer.core.params import Params, map_paths
+from arrayformer.core.params import Params, Weight, map_paths
 
 
 def new_params(config: GPT2, seed: int) -> Params:
@@ -19,12 +19,12 @@ def new_params(config: GPT2, seed: int) -> Params:
     """
     rng = np.random.default_rng(seed)
 
-    def draw(path: str, shape: tuple[int, ...]) -> jax.Array:
-        if path.endswith(".g"):
-            return jnp.ones(shape, jnp.float32)
+    def draw(path: str, weight: Weight) -> jax.Array:
+        if weight.role == "norm":
+            return jnp.ones(weight.shape, jnp.float32)
         if path.endswith((".b", "c_proj.w")):
-            return jnp.zeros(shape, jnp.float32)
-        return jnp.asarray(rng.standard_normal(shape) * 0.02, jnp.float32)
+            return jnp.zeros(weight.shape, jnp.float32)
+        return jnp.asarray(rng.standard_normal(weight.shape) * 0.02, jnp.float32)
 
     return map_paths(draw, config.weights())  # type: ignore[no-any-return]
 

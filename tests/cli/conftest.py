@@ -5,21 +5,20 @@ import json
 import sys
 
 import pytest
+from tests.models import END, bytes_vocab, tiny
 
 import arrayformer
 from arrayformer import cli
-from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
-from arrayformer.tokenizer.alphabet import PRINTABLE
 
-CONFIG = GPT2(n_vocab=258, n_ctx=64, n_embd=16, n_head=2, n_layer=1, eos_token_id=257)
+CONFIG = tiny(n_vocab=258, n_ctx=64, n_layer=1, eos_token_id=257)
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     """A tiny model with a tokenizer of bytes, as files."""
     path = tmp_path_factory.mktemp("models") / "tiny"
-    vocab = {character: id for id, character in enumerate(PRINTABLE)} | {"qq": 256, "<|endoftext|>": 257}
+    vocab = bytes_vocab("qq", END)
     files = {"vocab.json": json.dumps(vocab).encode(), "merges.txt": b"#version: 0.2\nq q\n"}
     arrayformer.save_checkpoint(path, CONFIG, random_params(CONFIG.weights(), seed=1, gain=0.3), tokenizer_files=files)
     return str(path)

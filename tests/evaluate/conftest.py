@@ -4,26 +4,22 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from tests.models import bytes_tokenizer, tiny
 
 from arrayformer.backends.registry import get_backend
 from arrayformer.core.engine import Engine
-from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import Params, random_params
 from arrayformer.evaluate.source import Text
 from arrayformer.tokenizer import Tokenizer
-from arrayformer.tokenizer.alphabet import PRINTABLE
 
-CONFIG = GPT2(n_vocab=260, n_ctx=32, n_embd=24, n_head=4, n_layer=2)
+CONFIG = tiny(n_vocab=260, n_embd=24, n_head=4)
 
 MakeEngine = Callable[..., Engine]
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    vocab = {character: id for id, character in enumerate(PRINTABLE)}
-    merges = [("t", "h"), ("th", "e"), ("Ġ", "a")]
-    vocab |= {"th": 256, "the": 257, "Ġa": 258}
-    return Tokenizer(vocab, merges, {"<|endoftext|>": 259})
+    return bytes_tokenizer(("t", "h"), ("th", "e"), ("Ġ", "a"))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ atheris: Any = importlib.import_module("atheris") if __name__ == "__main__" else
 
 with atheris.instrument_imports(include=["arrayformer"]) if atheris else contextlib.nullcontext():
     from arrayformer.core.checkpoint.bundle import read_bundle
-    from arrayformer.core.checkpoint.config_file import config_from_hf, config_from_openai, read_json_object
+    from arrayformer.core.checkpoint.config_file import model_from_hf, model_from_openai, read_json_object
     from arrayformer.core.checkpoint.safetensors_file import read_table
     from arrayformer.core.checkpoint.shard_index import INDEX, read_index
     from arrayformer.core.errors import ModelFileError
@@ -47,13 +47,13 @@ def read_safetensors(directory: Path, content: bytes) -> None:
 def read_config(directory: Path, content: bytes) -> None:
     """A config.json."""
     (directory / "config.json").write_bytes(content)
-    config_from_hf(read_json_object(ModelDirectory(directory), "config.json"), "config.json").scales()
+    model_from_hf(read_json_object(ModelDirectory(directory), "config.json"), "config.json").weights()
 
 
 def read_hparams(directory: Path, content: bytes) -> None:
     """An hparams.json."""
     (directory / "hparams.json").write_bytes(content)
-    config_from_openai(read_json_object(ModelDirectory(directory), "hparams.json"), "hparams.json").scales()
+    model_from_openai(read_json_object(ModelDirectory(directory), "hparams.json"), "hparams.json").weights()
 
 
 def read_shards(directory: Path, content: bytes) -> None:

@@ -4,16 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from tests.models import bytes_tokenizer, tiny
 
 from arrayformer.backends.registry import get_backend
 from arrayformer.core.engine import Engine
-from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 from arrayformer.inspection.gather import Inspection, inspect
 from arrayformer.tokenizer import Tokenizer
-from arrayformer.tokenizer.alphabet import PRINTABLE
 
-CONFIG = GPT2(n_vocab=260, n_ctx=80, n_embd=24, n_head=4, n_layer=3)
+CONFIG = tiny(n_vocab=260, n_ctx=80, n_embd=24, n_head=4, n_layer=3)
 TEXT = "the cat </script> sat—\n\non <b>a</b> & mat"
 
 MakeEngine = Callable[[str], Engine]
@@ -21,8 +20,7 @@ MakeEngine = Callable[[str], Engine]
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    vocab = {character: id for id, character in enumerate(PRINTABLE)} | {"th": 256, "the": 257, "Ġa": 258}
-    return Tokenizer(vocab, [("t", "h"), ("th", "e"), ("Ġ", "a")], {"<|endoftext|>": 259})
+    return bytes_tokenizer(("t", "h"), ("th", "e"), ("Ġ", "a"))
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from tests.models import tiny
 
 from arrayformer.backends.registry import get_backend
 from arrayformer.core.engine import Engine
-from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params
 from arrayformer.inspection.content import as_json, for_page, pack_attention, parts_of_characters, token_text
 from arrayformer.inspection.gather import Inspection, inspect
@@ -95,7 +95,7 @@ def test_a_backend_that_does_not_tell_leaves_attention_out(found: Inspection, to
 
 
 def test_64_tokens_of_the_default_models_shape_stay_below_3_mb(tokenizer: Tokenizer) -> None:
-    config = GPT2(n_vocab=4096, n_ctx=64, n_embd=64, n_head=8, n_layer=6)
+    config = tiny(n_vocab=4096, n_ctx=64, n_embd=64, n_head=8, n_layer=6)
     found = inspect(Engine(config, random_params(config.weights(), gain=0.3), get_backend("numpy")), list(range(64)))
 
     assert len(render_page(for_page(found, tokenizer, "m", 8)).encode()) < 1_000_000

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.models import tiny
 
-from arrayformer.core.checkpoint.huggingface import hf_name
-from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import Params, random_params, walk
 
 SIZES: dict[str, Any] = {"vocab_size": 11, "n_positions": 7, "n_embd": 6, "n_head": 3, "n_layer": 2}
 CONFIG: dict[str, Any] = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], **SIZES}
-TINY = GPT2(n_vocab=11, n_ctx=7, n_embd=6, n_head=3, n_layer=2)
+TINY = tiny(n_vocab=11, n_ctx=7, n_embd=6, n_head=3)
 PARAMS: Params = random_params(TINY.weights(), seed=3)
 
 DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64", "uint8": "U8", "int64": "I64"}
@@ -21,7 +20,7 @@ DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64"
 
 def named(params: Params = PARAMS, prefix: str = "transformer.") -> dict[str, np.ndarray]:
     """The weights under Hugging Face's names."""
-    return {(prefix if path != "lm_head" else "") + hf_name(path): x for path, x in walk(params)}
+    return {(prefix if path != "lm_head" else "") + TINY.hf_source(path).name: x for path, x in walk(params)}
 
 
 def table(tensors: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tests.core.checkpoint.model_files import CONFIG, named, packed, safetensors
 
 from arrayformer.core.checkpoint import openai, read_checkpoint, weights
 from arrayformer.core.checkpoint.bundle import BundleEntry
-from arrayformer.core.checkpoint.config_file import config_from_hf
+from arrayformer.core.checkpoint.config_file import model_from_hf
 from arrayformer.core.checkpoint.safetensors_file import ITEM_SIZES, Entry, read_table
 from arrayformer.core.errors import ConfigError, ModelFileError
 from arrayformer.core.files.untrusted import ModelFile, open_inside
@@ -29,15 +29,15 @@ from arrayformer.core.files.untrusted import ModelFile, open_inside
     ],
 )
 def test_a_size_reaches_to_its_bound_and_not_beyond(keys: tuple[str, ...], most: int) -> None:
-    config_from_hf(CONFIG | dict.fromkeys(keys, most), "here")
+    model_from_hf(CONFIG | dict.fromkeys(keys, most), "here")
 
     for key in keys:
         with pytest.raises(ConfigError, match=f"{key} is {most + 1}; it must be an integer from 1 to {most}$"):
-            config_from_hf(CONFIG | dict.fromkeys(keys, most) | {key: most + 1}, "here")
+            model_from_hf(CONFIG | dict.fromkeys(keys, most) | {key: most + 1}, "here")
 
 
 def test_the_first_id_may_end_a_text() -> None:
-    assert config_from_hf(CONFIG | {"eos_token_id": 0}, "here").eos_token_id == 0
+    assert model_from_hf(CONFIG | {"eos_token_id": 0}, "here").eos_token_id == 0
 
 
 def entry_of(tmp_path: Path, content: bytes) -> dict[str, Entry]:

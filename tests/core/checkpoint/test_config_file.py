@@ -1,17 +1,19 @@
 """A config.json is honoured or refused, key by key."""
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.core.checkpoint.model_files import CONFIG, SIZES, write_model
+from tests.core.checkpoint.model_files import CONFIG, SIZES, TINY, write_model
 
 from arrayformer.core.checkpoint import read_checkpoint
-from arrayformer.core.checkpoint.config_file import config_from_hf, config_from_openai
+from arrayformer.core.checkpoint.config_file import model_from_hf, model_from_openai
 from arrayformer.core.errors import ConfigError
-from arrayformer.core.models.gpt2 import ACTIVATIONS, GPT2
+from arrayformer.core.models.gpt2 import GPT2
+from arrayformer.core.ops import ACTIVATIONS
 
 
 def without(*names: Any) -> Any:
@@ -46,6 +48,7 @@ BAD_KEYS = {
     "C-10 unknown activation": (CONFIG | {"activation_function": "mish"}, "'mish' is not one of gelu_new, gelu"),
     "C-10 activation is a list": (CONFIG | {"activation_function": ["gelu"]}, "activation_function|unhashable"),
     "C-11 another family": (CONFIG | {"model_type": "llama"}, "model_type is 'llama'"),
+    "C-11 a family nobody has": (CONFIG | {"model_type": "rwkv"}, "model_type is 'rwkv'; there are .*gpt2, "),
     "C-11 another architecture": (CONFIG | {"architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM"),
     "C-11 architectures is a string": (CONFIG | {"architectures": "GPT2Model"}, "architectures"),
     "C-11 nothing says GPT-2": (SIZES, "model_type is None"),
@@ -103,7 +106,7 @@ def test_a_bad_config_is_refused_naming_file_and_key(tmp_path: Path, config: Any
     ],
 )
 def test_each_key_that_changes_the_model_is_honoured(keys: dict[str, Any], field: Any, value: Any) -> None:
-    config = config_from_hf(CONFIG | keys, "config.json")
+    config = model_from_hf(CONFIG | keys, "config.json")
 
     assert getattr(config, field) == value
 
@@ -114,7 +117,7 @@ def test_sizes_are_read_under_all_their_names() -> None:
         "num_attention_heads": 3, "num_hidden_layers": 2,
     }  # fmt: skip
 
-    assert config_from_hf(keys, "here") == config_from_hf(CONFIG, "there")
+    assert model_from_hf(keys, "here") == model_from_hf(CONFIG, "there")
 
 
 def test_keys_that_name_code_are_ignored_with_one_warning_and_nothing_is_run(
@@ -134,6 +137,20 @@ def test_keys_that_name_code_are_ignored_with_one_warning_and_nothing_is_run(
     assert not (tmp_path / "ran").exists()
 
 
+def test_keys_that_nobody_asked_for_are_named_in_one_warning() -> None:
+    with pytest.warns(
+        UserWarning, match=r"^config\.json: not known here, and ignored: 'attn_logit_cap', 'n_expert'$"
+    ) as warned:
+        model_from_hf(CONFIG | {"n_expert": 8, "attn_logit_cap": 30.0, "use_cache": True}, "config.json")
+
+    assert len(warned) == 1
+
+
+def test_keys_that_are_known_give_no_warning() -> None:
+    with warnings.catch_warnings(action="error"):
+        model_from_hf(CONFIG | {"resid_pdrop": 0.1, "torch_dtype": "float32", "reorder_and_upcast_attn": None}, "")
+
+
 def test_a_byte_order_mark_before_the_config_is_skipped(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", b"\xef\xbb\xbf" + json.dumps(CONFIG).encode())
 
@@ -145,7 +162,7 @@ def test_settings_of_other_tools_change_nothing(tmp_path: Path) -> None:
     (model / ".arrayformer.toml").write_text("n_layer = 99")
     (model / ".env").write_text("ARRAYFORMER_BACKEND=evil")
 
-    assert read_checkpoint(model)[0] == config_from_hf(CONFIG, "")
+    assert read_checkpoint(model)[0] == model_from_hf(CONFIG, "")
 
 
 ENDS = {
@@ -166,7 +183,7 @@ def test_generation_config_says_where_a_text_ends_and_nothing_else(
     model = write_model(tmp_path / "model", CONFIG | {"eos_token_id": 9})
     (model / "generation_config.json").write_text(json.dumps(generation))
 
-    assert read_checkpoint(model)[0] == replace(config_from_hf(CONFIG, ""), eos_token_id=wanted)
+    assert read_checkpoint(model)[0] == replace(TINY, eos_token_id=wanted)
 
 
 BAD_GENERATION = {
@@ -190,7 +207,7 @@ def test_a_silly_generation_config_is_refused(tmp_path: Path, generation: Any, m
 
 
 def test_a_text_may_end_at_several_ids() -> None:
-    config = config_from_hf(CONFIG | {"eos_token_id": [9, 10, 50256]}, "")
+    config = model_from_hf(CONFIG | {"eos_token_id": [9, 10, 50256]}, "")
 
     assert config.eos_token_id == config.eos_ids == (9, 10)
 
@@ -213,7 +230,7 @@ def test_a_config_made_by_hand_is_checked_too(name: str) -> None:
 def test_openai_sizes_are_read_and_the_last_id_ends_a_text() -> None:
     hparams = {"n_vocab": 259, "n_ctx": 16, "n_embd": 8, "n_head": 2, "n_layer": 2}
 
-    config = config_from_openai(hparams, "hparams.json")
+    config = model_from_openai(hparams, "hparams.json")
 
     assert config.as_dict().items() >= hparams.items()
     assert (config.eos_token_id, config.activation_function) == (258, "gelu_new")
@@ -221,4 +238,4 @@ def test_openai_sizes_are_read_and_the_last_id_ends_a_text() -> None:
 
 def test_openai_sizes_that_are_missing_are_named() -> None:
     with pytest.raises(ConfigError, match=r"hparams.json: missing: n_head"):
-        config_from_openai({"n_vocab": 259, "n_ctx": 16, "n_embd": 8, "n_layer": 2}, "hparams.json")
+        model_from_openai({"n_vocab": 259, "n_ctx": 16, "n_embd": 8, "n_layer": 2}, "hparams.json")

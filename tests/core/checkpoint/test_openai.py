@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from arrayformer.core.checkpoint import load_encoder_hparams_and_params, read_checkpoint
 from arrayformer.core.checkpoint.bundle import read_bundle
 from arrayformer.core.checkpoint.crc32c import crc32c, masked
-from arrayformer.core.checkpoint.openai import openai_name
+from arrayformer.core.checkpoint.openai import openai_source
 from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.files.untrusted import open_inside
 from arrayformer.core.models.gpt2 import gpt2
@@ -48,7 +48,7 @@ def test_what_tensorflow_wrote_is_read_exactly(written: Any) -> None:
     assert len(leaves) == len(written)
     for path, x in leaves:
         assert x.dtype == np.float32
-        np.testing.assert_array_equal(x, written[openai_name(path)].reshape(x.shape), err_msg=path)
+        np.testing.assert_array_equal(x, written[openai_source(path).name].reshape(x.shape), err_msg=path)
 
 
 def test_encoder_sizes_and_weights_come_as_from_picogpt(model: Path) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.models import tiny
 
 from arrayformer.core.checkpoint import read_checkpoint, save_checkpoint
 from arrayformer.core.errors import InputError, ModelFileError
-from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import random_params, walk
 
-TINY = GPT2(n_vocab=11, n_ctx=7, n_embd=6, n_head=3, n_layer=2, eos_token_id=10)
+TINY = tiny(n_vocab=11, n_ctx=7, n_embd=6, n_head=3, eos_token_id=10)
 PARAMS = random_params(TINY.weights())
-ODD = GPT2(
+ODD = tiny(
     n_vocab=5, n_ctx=3, n_embd=4, n_head=1, n_layer=1, n_inner=7, activation_function="relu", layer_norm_epsilon=1e-3,
     scale_attn_weights=False, scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True,
     tie_word_embeddings=False,
