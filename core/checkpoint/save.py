@@ -44,8 +44,7 @@ def save_checkpoint(
             _write_tensors(folder / WEIGHTS, tensors, dtype)
             for name, content in tokenizer_files.items():
                 (folder / name).write_bytes(content)
-            text = strict_json.dumps(_keys(config, dtype), indent=2) + "
-"
+            text = strict_json.dumps(_keys(config, dtype), indent=2) + "\n"
             (folder / "config.json").write_text(text, encoding="utf-8")
             # The library makes its file readable for the owner alone.
             shutil.copymode(folder / "config.json", folder / WEIGHTS)
