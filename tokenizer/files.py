@@ -79,7 +79,7 @@ def _load(directory: ModelDirectory) -> Tokenizer:
 
 def _check_same(directory: ModelDirectory, read: Read, vocab_name: str, merges_name: str) -> None:
     """Raises TokenizerError where the two files hold another table than `tokenizer.json`."""
-    vocab = strict_json.read_object(directory, vocab_name, table.MAX_FILE, TokenizerError, table.MAX_VALUES)
+    vocab = strict_json.read_object(directory, vocab_name, table.MAX_TABLE, TokenizerError, table.MAX_VOCAB)
     added = {token.content: token.id for token in read.added}  # vocab.json may hold them or not
     same = vocab.items() <= {**read.vocab, **added}.items() and read.vocab.keys() - added.keys() <= vocab.keys()
     if not same or read_merges(directory, merges_name).pairs != read.merges:
@@ -94,7 +94,7 @@ def _load_pair(directory: ModelDirectory, vocab_name: str, merges_name: str) -> 
     if config.kind is None:
         config = replace(config, kind=_kind(directory))
     rule, normalization = _way(directory, config)
-    vocab = strict_json.read_object(directory, vocab_name, table.MAX_FILE, TokenizerError, table.MAX_VALUES)
+    vocab = strict_json.read_object(directory, vocab_name, table.MAX_TABLE, TokenizerError, table.MAX_VOCAB)
     merges, first_line = read_merges(directory, merges_name)
     added = [AddedToken(text, id) for text, id in _special_in(vocab, merges).items() if text not in config.added]
     read = Read(vocab, merges, added, rule, normalization, False, None, ([], []))
@@ -208,8 +208,11 @@ def read_merges(directory: ModelDirectory, name: str) -> Merges:
     One merge a line: two tokens and one space between. Line 1 may be a `#version` line; lines may end in CRLF.
     Raises TokenizerError with the number of the first line that is something else.
     """
-    text = directory.read_text(name, table.MAX_FILE, TokenizerError)
+    text = directory.read_text(name, table.MAX_TABLE, TokenizerError)
+    if (n_lines := text.count("\n")) > table.MAX_MERGES + 1:
+        raise TokenizerError(f"{directory / name}: {n_lines} lines; at most {table.MAX_MERGES} merges are possible")
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    del text
     first_line = 2 if lines[0].startswith("#version") else 1
     del lines[: first_line - 1]
     fields = " ".join(lines).split(" ")

@@ -7,20 +7,23 @@ from arrayformer.core.errors import TokenizerError
 from arrayformer.tokenizer.alphabet import PRINTABLE
 from arrayformer.tokenizer.merge import Ranks
 
-MAX_VOCAB = 1_000_000
-"""More entries than any vocabulary in use; a file that claims more is not one."""
+MAX_VOCAB = 600_000
+"""More entries than any byte-level vocabulary in use (262,144); a file that claims more is not one."""
+
+MAX_MERGES = 600_000
+"""The same for merges; the largest tables in use have 515,000."""
 
 MAX_FILE = 64 << 20
-"""Bytes of one file of a tokenizer; the largest in use have under 40 MiB."""
+"""Bytes of a tokenizer.json; the largest in use have under 40 MiB."""
 
-MAX_VALUES = 4_000_000
-"""Values in one JSON file: a vocabulary and its merges, two tokens each."""
+MAX_TABLE = 24 << 20
+"""The same for every other file; the largest in use have 4 MiB."""
+
+MAX_VALUES = 3_000_000
+"""Values in a tokenizer.json: a vocabulary and its merges, each a list of two tokens."""
 
 MAX_TEMPLATE = 1 << 20
 """Bytes of a chat template; the longest in use have some 20,000."""
-
-MAX_MERGES = 1_000_000
-"""The same for merges; the largest tables in use have 515,000."""
 
 MAX_TOKEN = 4096
 """Characters in one token; GPT-2's longest has 128."""

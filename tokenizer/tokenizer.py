@@ -2,13 +2,13 @@
 
 import operator
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, cached_property
 from itertools import islice
 from typing import Self, SupportsIndex, cast
 
 from arrayformer.core.errors import InputError, TokenizerError
-from arrayformer.tokenizer.added import AddedToken, AddedTokens, Part
+from arrayformer.tokenizer.added import AddedToken, AddedTokens
 from arrayformer.tokenizer.alphabet import PRINTABLE, to_bytes, to_printable
 from arrayformer.tokenizer.explanation import Explanation, Merge, Piece
 from arrayformer.tokenizer.merge import SHORT, merge, merge_steps
@@ -26,7 +26,7 @@ _SPACE = PRINTABLE[ord(" ")]
 MAX_BYTES = 256 << 20
 """Text of more UTF-8 bytes than this is refused before any work is done."""
 
-MAX_EXPLAINED = 1 << 20
+MAX_EXPLAINED = 128 << 10
 """The same for text that is explained, of which every step is kept."""
 
 
@@ -202,19 +202,18 @@ class Tokenizer:
     def explain(self, text: str) -> Explanation:
         """Every stage from text to ids: pieces, bytes in the printable alphabet, merges in order, ids.
 
-        The ids are those that `encode` gives. Raises InputError as it does, and for text larger than MAX_EXPLAINED.
+        The ids are those that `encode` gives. The merges of a piece of more than 64 bytes are left out: its table
+        would grow with the square of them. Raises InputError as `encode` does, and for text above MAX_EXPLAINED.
         """
         _check_text(text, MAX_EXPLAINED)
         pieces = [self._whole("", id) for id in self._before]
+        explain_piece = cache(self._explain_piece)
         for part in self._added.cut(text, ()):
-            pieces += self._explain_part(part)
+            if part.token is None:
+                pieces += map(explain_piece, self.rule.pieces(part.text))
+            else:
+                pieces.append(self._whole(part.text, part.token.id))
         return Explanation(text, pieces + [self._whole("", id) for id in self._after])
-
-    def _explain_part(self, part: Part) -> Iterator[Piece]:
-        if part.token is None:
-            yield from map(self._explain_piece, self.rule.pieces(part.text))
-        else:
-            yield self._whole(part.text, part.token.id)
 
     def _whole(self, text: str, id: int) -> Piece:
         return Piece(text, text, [], [self._tokens[id]], [id])

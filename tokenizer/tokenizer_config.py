@@ -76,7 +76,7 @@ def read_config(directory: ModelDirectory) -> TokenizerConfig:
 def _object(directory: ModelDirectory, name: str) -> dict[str, Any]:
     if not directory.has(name):
         return {}
-    return strict_json.read_object(directory, name, table.MAX_FILE, TokenizerError)
+    return strict_json.read_object(directory, name, table.MAX_TABLE, TokenizerError)
 
 
 def _flag(directory: ModelDirectory, config: dict[str, Any], key: str) -> bool | None:

@@ -1,6 +1,8 @@
 """Where the bounds of a tokenizer lie: what just fits, and what is one too many."""
 
 import json
+import os
+import tracemalloc
 
 import pytest
 
@@ -83,9 +85,9 @@ def test_a_file_as_large_as_allowed_is_read(tmp_path, monkeypatch):
     (tmp_path / "merges.txt").write_text("h e\n")
     size = (tmp_path / "vocab.json").stat().st_size
 
-    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_FILE", size)
+    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_TABLE", size)
     assert load_tokenizer(tmp_path).n_vocab == 257
-    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_FILE", size - 1)
+    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_TABLE", size - 1)
     with pytest.raises(TokenizerError, match=f"{size} bytes; at most {size - 1} are read"):
         load_tokenizer(tmp_path)
 
@@ -158,3 +160,54 @@ def test_the_alphabet_is_latin_1_where_that_prints_and_counts_on_from_256_where_
     assert to_bytes(to_printable(bytes(range(256)))) == bytes(range(256))
     with pytest.raises(TokenizerError, match=r"x{60}' holds ' ' \(U\+0020\)"):
         to_bytes(LONG + " ")
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"])
+def test_files_larger_than_any_in_use_are_refused_unread(tmp_path, name):
+    (tmp_path / "vocab.json").write_text(json.dumps(BYTES))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 65 << 20)
+
+    with pytest.raises(TokenizerError, match=rf"{name}: {65 << 20} bytes; at most \d+ are read"):
+        load_tokenizer(tmp_path)
+
+
+def test_more_merges_than_any_table_has_are_refused_before_they_are_split(tmp_path, monkeypatch):
+    (tmp_path / "vocab.json").write_text(json.dumps(BYTES))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "a b\n" * 9)
+    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_MERGES", 8)
+
+    with pytest.raises(TokenizerError, match=r"merges\.txt: 10 lines; at most 8 merges"):
+        load_tokenizer(tmp_path)
+    with pytest.raises(TokenizerError, match="there are 9 merges; at most 8"):
+        Tokenizer(BYTES, [("a", "b")] * 9)
+
+
+@pytest.mark.parametrize("unit", ["a", "antidisestablishmentarianisticfloccinaucinihilipilification ", "é "])
+def test_explaining_a_long_text_takes_bounded_memory(unit):
+    text = (unit * 100_000)[: 50_000 if unit == "é " else 100_000]
+    tracemalloc.start()
+    try:
+        shown = str(gpt2_tokenizer().explain(text))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 120 << 20
+    assert shown.endswith(" ".join(map(str, gpt2_tokenizer().encode(text)[-3:])))
+
+
+def test_a_text_too_long_to_be_explained_is_refused(monkeypatch):
+    monkeypatch.setattr("arrayformer.tokenizer.tokenizer.MAX_EXPLAINED", 10)
+
+    assert gpt2_tokenizer().explain("x" * 10)
+    with pytest.raises(InputError, match="the text has 11 bytes; at most 10"):
+        gpt2_tokenizer().explain("x" * 11)
+
+
+def test_of_a_long_piece_the_merges_are_not_listed():
+    assert len(gpt2_tokenizer().explain("a" * 64).pieces[0].merges) > 30
+    long = gpt2_tokenizer().explain("a" * 65).pieces[0]
+    assert long.merges == []
+    assert long.ids == gpt2_tokenizer().encode("a" * 65)

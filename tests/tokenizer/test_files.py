@@ -570,7 +570,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
     write_pair(tmp_path)
-    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_FILE", 1000)
+    monkeypatch.setattr("arrayformer.tokenizer.table.MAX_TABLE", 1000)
 
     with pytest.raises(TokenizerError, match=r"vocab\.json: \d+ bytes; at most 1000 are read"):
         load_tokenizer(tmp_path)
