@@ -26,6 +26,7 @@ from arrayformer.tokenizer import table
 from arrayformer.tokenizer.added import AddedToken
 from arrayformer.tokenizer.alphabet import PRINTABLE
 from arrayformer.tokenizer.errors import UnsupportedTokenizerError
+from arrayformer.tokenizer.library import library_tokenizer
 from arrayformer.tokenizer.pre_tokenizer import ByteLevel, Split, Steps
 from arrayformer.tokenizer.split import GPT2, QWEN2, Splitter
 from arrayformer.tokenizer.table import MergeError
@@ -52,8 +53,10 @@ def has_tokenizer(directory: str | Path | ModelDirectory) -> bool:
 def load_tokenizer(directory: str | Path | ModelDirectory) -> Tokenizer:
     """Read the tokenizer in `directory`.
 
+    One that is no byte-level BPE is left to the package tokenizers where that is installed.
+
     Raises TokenizerError for none, half of one, a broken one or files that contradict each other,
-    UnsupportedTokenizerError for one that is no byte-level BPE.
+    UnsupportedTokenizerError for one that cannot be read.
     """
     with opened(directory, TokenizerError) as found:
         return _load(found)
@@ -63,7 +66,10 @@ def _load(directory: ModelDirectory) -> Tokenizer:
     pair = next((pair for pair in _PAIRS if all(map(directory.has, pair))), None)
     if directory.has(SINGLE):
         config = read_config(directory)
-        read = read_tokenizer_json(directory)
+        try:
+            read = read_tokenizer_json(directory)
+        except UnsupportedTokenizerError as reason:
+            return library_tokenizer(directory, config, reason)
         if pair is not None:
             _check_same(directory, read, *pair)
         return _make(directory, SINGLE, read, config)

@@ -157,7 +157,7 @@ class Tokenizer:
         Raises InputError for text that is not a str, has a lone surrogate (which UTF-8 cannot write) or is larger
         than MAX_BYTES, and for a name in `allowed_special` that is no special token.
         """
-        _check_text(text, MAX_BYTES)
+        check_text(text, MAX_BYTES)
         ids = list(self._before) if add_special_tokens else []
         for part in self._added.cut(text, self._check_allowed(allowed_special)):
             ids += self._words.encode(_without_mark(part.text, mark)) if part.token is None else [part.token.id]
@@ -205,7 +205,7 @@ class Tokenizer:
         The ids are those that `encode` gives. The merges of a piece of more than 64 bytes are left out: its table
         would grow with the square of them. Raises InputError as `encode` does, and for text above MAX_EXPLAINED.
         """
-        _check_text(text, MAX_EXPLAINED)
+        check_text(text, MAX_EXPLAINED)
         pieces = [self._whole("", id) for id in self._before]
         explain_piece = cache(self._explain_piece)
         for part in self._added.cut(text, ()):
@@ -275,7 +275,8 @@ class Tokenizer:
         return number
 
 
-def _check_text(text: str, limit: int) -> None:
+def check_text(text: str, limit: int) -> None:
+    """Raises InputError for what is no text of at most `limit` bytes of UTF-8."""
     if not isinstance(text, str):
         raise InputError(f"the text is of type {type(text).__name__}; pass a str (bytes are decoded as UTF-8 first)")
     try:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 import warnings
 
 import pytest
@@ -10,6 +11,14 @@ import pytest
 from arrayformer.core.errors import TokenizerError
 from arrayformer.tokenizer import Tokenizer, UnsupportedTokenizerError, has_tokenizer, load_tokenizer
 from arrayformer.tokenizer.alphabet import BYTE_ORDER, PRINTABLE
+
+
+@pytest.fixture(autouse=True)
+def without_the_library(request, monkeypatch):
+    """What is not read here is refused, as where the package tokenizers is not installed."""
+    if "library" not in request.node.name:
+        monkeypatch.setitem(sys.modules, "tokenizers", None)
+
 
 BYTES = [PRINTABLE[byte] for byte in BYTE_ORDER]
 MERGES = [("h", "e"), ("l", "l"), ("he", "ll"), ("Ġ", "hell"), ("#", "#")]
