@@ -5,6 +5,7 @@ from typing import Any
 
 from arrayformer.core.errors import TokenizerError
 from arrayformer.tokenizer.errors import UnsupportedTokenizerError
+from arrayformer.tokenizer.table import MAX_TEMPLATE
 from arrayformer.tokenizer.tokenizer import Tokenizer
 
 _PREFIX = "tokenizer.ggml."
@@ -34,11 +35,19 @@ def gguf_tokenizer(metadata: Mapping[str, Any], where: str) -> Tokenizer | None:
             keys.texts("tokens"), keys.texts("merges"), keys.types("token_type"), keys.one_of(str, "pre", "default"),
             bos=keys.one_of(int, "bos_token_id"), eos=keys.one_of(int, "eos_token_id"),
             add_bos=keys.one_of(bool, "add_bos_token"), add_eos=keys.one_of(bool, "add_eos_token"),
+            chat_template=_chat_template(metadata),
         )  # fmt: skip
     except UnsupportedTokenizerError as error:
         raise UnsupportedTokenizerError(f"{where}: {error}") from None
     except TokenizerError as error:
         raise TokenizerError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
+
+
+def _chat_template(metadata: Mapping[str, Any]) -> str | None:
+    template = metadata.get("tokenizer.chat_template")
+    if template is not None and (not isinstance(template, str) or len(template) > MAX_TEMPLATE):
+        raise TokenizerError(f"tokenizer.chat_template is no text of at most {MAX_TEMPLATE} characters")
+    return template
 
 
 class _Keys:

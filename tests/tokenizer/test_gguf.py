@@ -84,3 +84,13 @@ def test_a_broken_one_is_refused_naming_the_file(name: str, value: Any, message:
     assert str(raised.value).startswith("m.gguf: ")
     assert str(raised.value).count("m.gguf: ") == 1
     assert str(raised.value).isprintable()
+
+
+def test_the_chat_template_comes_with_it() -> None:
+    made = gguf_tokenizer(METADATA | {"tokenizer.chat_template": "{{ messages }}"}, "m.gguf")
+
+    assert made is not None
+    assert made.chat_template == "{{ messages }}"
+    for wrong in (5, "a" * ((1 << 20) + 1)):
+        with pytest.raises(TokenizerError, match=r"m\.gguf: tokenizer\.chat_template is no text"):
+            gguf_tokenizer(METADATA | {"tokenizer.chat_template": wrong}, "m.gguf")
