@@ -1,4 +1,4 @@
-"""Does a backend compute GPT-2? Cases, the comparison, the reports.
+"""Does a backend compute transformers right? Cases, the comparison, the reports.
 
 Importing this package imports no NumPy: what a test file needs comes on first use.
 """

@@ -1,1 +1,1 @@
-"""The GPT-2 graph and what runs it. Open `ops.py` and `model.py` to read the architecture."""
+"""The graph and what runs it. Open `ops.py`, then a page in `models/`, then `decoder.py`."""

@@ -26,7 +26,7 @@ def check_ids(ids: Iterable[object], n_vocab: int) -> list[int]:
             raise InputError(f"id {shown(number)} at place {place} does not exist: {there}")
         checked.append(number)
     if not checked:
-        raise InputError("no ids: GPT-2 needs one to start from; pass at least one id or some text")
+        raise InputError("no ids: a model needs one to start from; pass at least one id or some text")
     return checked
 
 

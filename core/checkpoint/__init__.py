@@ -1,4 +1,4 @@
-"""Reading and writing the files a GPT-2 comes in.
+"""Reading and writing the files a model comes in.
 
 Two forms are read: Hugging Face's (config.json and safetensors, in one file or in shards) and OpenAI's
 (hparams.json and a TensorFlow tensor bundle, without TensorFlow). Hugging Face's form is written.

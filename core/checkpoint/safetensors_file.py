@@ -67,7 +67,7 @@ def _header_size(file: ModelFile) -> int:
         raise ModelFileError(f"{file.path}: header length 0; not a safetensors file")
     if size > MAX_HEADER:
         raise ModelFileError(
-            f"{file.path}: header length {size}, more than the {MAX_HEADER} bytes a GPT-2 could need; "
+            f"{file.path}: header length {size}, more than the {MAX_HEADER} bytes a model could need; "
             "not a safetensors file, or a damaged one"
         )
     if size > file.size - 8:

@@ -1,1 +1,1 @@
-"""One page per architecture."""
+"""One page per architecture: its sizes, functions, weights, names in files, config keys and probes."""

@@ -1,4 +1,4 @@
-"""GPT-2 on every array library.
+"""Transformers on every array library.
 
 Nothing is imported before it is used: `import arrayformer` brings in no array library.
 """

@@ -37,7 +37,7 @@ SCORE_CHUNK = 64
 
 
 class Model:
-    """One GPT-2, its tokenizer and its weights on a backend. May be used from several threads.
+    """One model, its tokenizer and its weights on a backend. May be used from several threads.
 
     config     sizes and switches
     tokenizer  text <-> ids; None where the directory has none, then prompts are ids
@@ -204,7 +204,7 @@ class Model:
             hint = "".join(
                 f"; to start from nothing pass the end-of-text id, [{id}]" for id in sorted(self.eos_ids())[:1]
             )
-            raise InputError(f"the prompt is empty: GPT-2 needs one id to start from{hint}")
+            raise InputError(f"the prompt is empty: a model needs one id to start from{hint}")
         return ids
 
     def eos_ids(self) -> frozenset[int]:
@@ -268,7 +268,7 @@ def load(
     revision    of a hub id: a commit, tag or branch
     offline     whether to do without the network
     allow_nonfinite  whether weights may hold NaN or infinity; logits that are not finite are still refused
-    ignore_extra     whether tensors that are no part of a GPT-2 may lie beside the weights
+    ignore_extra     whether tensors that are no part of the model may lie beside the weights
 
     Raises ModelFileError, ConfigError, TokenizerError, BackendError, DownloadError or InputError.
     """

@@ -19,7 +19,7 @@ COMMANDS = {
     "tokenize": "Turn text into ids, or back, and show how.",
     "backends": "List the array libraries that can run the model.",
     "plugins": "List the plugins, with what is wrong with them.",
-    "conformance": "Prove that a backend computes GPT-2.",
+    "conformance": "Prove that a backend computes transformers right.",
     "evaluate": "Measure how well a model predicts a text.",
     "bench": "Measure speed, beside the bounds of this machine.",
     "inspect": "Look into a forward pass.",
@@ -90,7 +90,7 @@ def show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> No
 )  # fmt: skip
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version, help="Its number.")
 def group() -> None:
-    """GPT-2 on every array library, and a suite that proves each one right."""
+    """Transformers on every array library, and a suite that proves each one right."""
 
 
 def main(args: Sequence[str] | None = None) -> int:

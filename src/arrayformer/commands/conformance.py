@@ -39,7 +39,7 @@ def command(
     json_file: Path | None, html_file: Path | None, junit_file: Path | None, badge: bool, merge: tuple[Path, ...],
     xfails_file: Path | None, artifacts: Path, timeout: float,
 ) -> None:  # fmt: skip
-    """Judge whether a backend computes GPT-2.
+    """Judge whether a backend computes transformers right.
 
     Runs the same cases as `pytest --pyargs arrayformer.conformance --arrayformer-backend NAME`. Ends with 0 where
     every case passed, was skipped or failed as known, with 1 where one did not, with 4 where the backend cannot be had.

@@ -60,7 +60,7 @@ def register_backends(register: RegisterBackend) -> None:
 '''
 
 TEST = '''\
-"""Is the plugin found, and does its backend compute GPT-2?"""
+"""Is the plugin found, and does its backend compute right?"""
 
 from arrayformer.backends.registry import get_backend, list_backends
 from arrayformer.conformance import ConformanceSuite

@@ -30,7 +30,7 @@ class ModelOptions:
     dtype: Annotated[str | None, "Of the weights: what `arrayformer backends` lists."] = None
     mesh: Annotated[str | None, "For backends that spread a model over devices."] = None
     allow_nonfinite: Annotated[bool, "Load weights that hold NaN or infinity."] = False
-    ignore_extra: Annotated[bool, "Load weights among which are tensors no GPT-2 has."] = False
+    ignore_extra: Annotated[bool, "Load weights among which are tensors the model has not."] = False
 
     @property
     def name(self) -> str:
