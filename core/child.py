@@ -93,7 +93,7 @@ class Child:
             encoding="utf-8", **apart,
         )  # fmt: skip
         self._process, self._answers = process, queue.Queue()
-        self._end = weakref.finalize(self, _kill, process, os.getpid())
+        self._end = weakref.finalize(self, _kill, process)
         threading.Thread(target=_listen, args=(process.stdout, self._answers), daemon=True).start()
 
     def ask(self, request: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
@@ -165,13 +165,11 @@ class Child:
         return process.wait()
 
 
-def _kill(process: subprocess.Popen[str], parent: int) -> None:
+def _kill(process: subprocess.Popen[str]) -> None:
     """Kill the process and what it started, and take its exit code: no zombie stays.
 
-    A fork of its parent has a copy of all this, and no right to: the process is not its own.
+    In a fork of its parent this does nothing: to `poll` there, what is no child of its own has ended.
     """
-    if os.getpid() != parent:
-        return
     if process.poll() is None:
         if os.name == "nt":
             process.kill()

@@ -64,6 +64,7 @@ class Hub(ThreadingHTTPServer):
 
     files     name -> content
     fault     what goes wrong, None for nothing
+    accepted  the values of Accept-Encoding that came
     spoil     what becomes of the status, the body and the headers of any answer
     requests  "METHOD path", and the range asked for, in the order of arrival
     """
@@ -76,6 +77,7 @@ class Hub(ThreadingHTTPServer):
         self.fault: Fault | None = None
         self.requests: list[str] = []
         self.listed: dict[str, Any] = {}
+        self.accepted: set[str | None] = set()
         self.spoil: Callable[[int, bytes, dict[str, str]], tuple[int, bytes, dict[str, str]]] | None = None
 
     @property
@@ -123,6 +125,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
+        self.server.accepted.add(self.headers.get("Accept-Encoding"))
         self.server.requests.append(f"{self.command} {path} {self.headers.get('Range', '')}".rstrip())
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:

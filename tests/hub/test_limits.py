@@ -1,15 +1,19 @@
 """What no answer may do, and where the limits end."""
 
+import gzip
+import random
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
-from tests.hub.hub_server import Hub
+from tests.hub.hub_server import COMMIT, Hub
 
 from arrayformer.core.errors import DownloadError
 from arrayformer.hub import limits as download_limits
+from arrayformer.hub.fetch import fetch_data
 from arrayformer.hub.limits import BeyondLimitsError
 from arrayformer.hub.resolve import resolve_model
 
@@ -62,3 +66,24 @@ def test_limits_end_with_their_block_and_bind_no_other_thread(hub: Hub) -> None:
     ask()
 
     assert len(answers) == 2
+
+
+def test_nothing_is_asked_for_in_a_packed_form(hub: Hub, cache: Path) -> None:
+    hub.files["data/a.bin"] = b"some data"
+
+    resolve_model("owner/tiny")
+    fetch_data("owner/tiny", COMMIT, "data/a.bin", 1000)
+
+    assert hub.accepted == {"identity"}
+
+
+def test_what_is_packed_comes_out_a_little_at_a_time() -> None:
+    content = random.Random(0).randbytes(200_000) + bytes(20 << 20)
+    packed = gzip.compress(content)
+    for size in (1, 1000, len(packed)):
+        pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+
+        out = list(download_limits._unpacked(pieces, zlib.decompressobj(wbits=47)))
+
+        assert b"".join(out) == content
+        assert max(map(len, out)) <= 1 << 16
