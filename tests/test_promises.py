@@ -50,11 +50,12 @@ def test_no_report_follows_a_link(tmp_path: Path, command: list[str]) -> None:
 
 
 def test_results_can_be_sent_to_standard_output(tmp_path: Path) -> None:
-    done = run(*REPORTS["conformance --json"], "/dev/stdout", cwd=tmp_path)
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")  # as /dev/stdout is one
+    done = run(*REPORTS["conformance --json"], "stdout", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])["schema"] == "v1"
-    assert Path("/dev/stdout").is_symlink()
+    assert (tmp_path / "stdout").is_symlink()
 
 
 CHILDREN = {
