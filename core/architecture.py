@@ -120,6 +120,18 @@ class Architecture(ABC):
         """Where the weight at `path` lies in Hugging Face's files, its name without `hf_prefix`."""
         raise ConfigError(f"{type(self).__name__} cannot be read from files: its page has no hf_source()")
 
+    @classmethod
+    def from_gguf(cls, keys: Any) -> Self:
+        """The model that a GGUF file describes; `keys` are a `models.gguf_keys.GgufKeys`. Raises ConfigError.
+
+        Keys that nobody asked for are refused.
+        """
+        raise ConfigError(f"{cls.__name__} cannot be read from a GGUF file: its page has no from_gguf()")
+
+    def gguf_source(self, path: str) -> Source:
+        """Where the weight at `path` lies in a GGUF file."""
+        raise ConfigError(f"{type(self).__name__} cannot be read from a GGUF file: its page has no gguf_source()")
+
     # -- conformance
 
     @classmethod

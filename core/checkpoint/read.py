@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from arrayformer.core.architecture import Architecture
+from arrayformer.core.checkpoint.gguf import is_gguf, read_gguf_model
 from arrayformer.core.checkpoint.huggingface import read_huggingface
 from arrayformer.core.checkpoint.openai import HPARAMS, read_openai
 from arrayformer.core.checkpoint.shard_index import INDEX, WEIGHTS
-from arrayformer.core.checkpoint.weights import Reading, row_major
+from arrayformer.core.checkpoint.weights import Progress, Reading, row_major, unseen
 from arrayformer.core.errors import ModelFileError
 from arrayformer.core.files.untrusted import ModelDirectory, opened
 from arrayformer.core.params import Order, Params
@@ -20,7 +21,6 @@ _FOREIGN = {
     ".pkl": "a pickle, which could run code when read",
     ".h5": "Keras' HDF5 form",
     ".msgpack": "Flax's form",
-    ".gguf": "llama.cpp's form",
     ".onnx": "an ONNX graph",
     ".npz": "NumPy's form",
 }
@@ -28,23 +28,26 @@ _FOREIGN = {
 
 def read_checkpoint(
     path: str | Path | ModelDirectory, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
-    order: Order = row_major,
+    order: Order = row_major, progress: Progress = unseen,
 ) -> tuple[Architecture, Params]:  # fmt: skip
-    """The model and weights in a model's directory.
+    """The model and weights in a model's directory, or in a GGUF file.
 
     path             a directory in Hugging Face's form (config.json and model.safetensors, or
                      model.safetensors.index.json and its shards) or in OpenAI's (hparams.json, checkpoint,
-                     model.ckpt.*); or one that is open already
+                     model.ckpt.*), or one that is open already; or a file that ends in .gguf
     allow_nonfinite  whether weights may hold NaN or infinity, to look into a model that has gone wrong
     ignore_extra     whether tensors that are no part of the model may lie beside the weights
     order            in which order of memory a weight is wanted, (`Backend.order`)
+    progress         is told after each weight how many numbers are read, and of how many
     returns  the model, and NumPy arrays nested as its `weights()` says: float32, or float16 where all weights
              are stored so. `lm_head` is there where the head is not tied to wte.
 
     Raises ConfigError for a config that describes no model or contradicts the weights, ModelFileError for any other
     fault of the files. Reads nothing else in the directory, and nothing outside of it.
     """
-    reading = Reading(allow_nonfinite, ignore_extra, order)
+    reading = Reading(allow_nonfinite, ignore_extra, order, progress)
+    if not isinstance(path, ModelDirectory) and is_gguf(path):
+        return read_gguf_model(Path(path), reading)
     with opened(path) as directory:
         names = directory.names()
         if "config.json" in names and (WEIGHTS in names or INDEX in names):
@@ -55,6 +58,8 @@ def read_checkpoint(
 
 
 def _what_is_missing(names: set[str]) -> str:
+    if found := sorted(name for name in names if is_gguf(name)):
+        return f"holds no safetensors but GGUF: pass the file itself, for example {found[0]}"
     for name in sorted(names):
         if (kind := _FOREIGN.get(Path(name).suffix)) is not None:
             return (

@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +46,14 @@ def row_major(weight: Weight) -> Literal["C", "F"]:
     return "C"
 
 
+Progress = Callable[[int, int], None]
+"""progress(done, total), in numbers of the weights, after each weight."""
+
+
+def unseen(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How weights are read.
@@ -53,11 +61,13 @@ class Reading:
     allow_nonfinite  whether they may hold NaN or infinity
     ignore_extra     whether tensors that are no part of the model are no error, only a warning
     order            in which order of memory a weight is wanted (`Backend.order`)
+    progress         is told how far it has come
     """
 
     allow_nonfinite: bool = False
     ignore_extra: bool = False
     order: Order = row_major
+    progress: Progress = unseen
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ class Located:
 
 def check_tensors(
     model: Architecture, named: Mapping[str, Stored], source_of: Callable[[str], Source], where: object,
-    ignore_extra: bool = False,
+    ignore_extra: bool = False, dtypes: Container[str] = _BITS,
 ) -> dict[str, Located]:  # fmt: skip
     """The tensors by path in the params, where they are what `model` needs: no more, no less, in shape and dtype.
 
@@ -84,6 +94,7 @@ def check_tensors(
     source_of     where a weight lies, from its path: "blocks.0.ln_1.g"
     where         what the message of the ModelFileError begins with
     ignore_extra  whether more is no error, only a warning
+    dtypes        those that can be read
     """
     weights = {path: (source_of(path), weight) for path, weight in walk(model.weights())}
     need = _shapes_in_file(weights.values())
@@ -100,7 +111,7 @@ def check_tensors(
             raise ModelFileError(
                 f"{named[name].where}: the file has shape {list(entry.shape)}, the config asks for {list(shape)}"
             )
-        if entry.dtype not in _BITS:
+        if entry.dtype not in dtypes:
             raise ModelFileError(f"{named[name].where}: dtype {entry.dtype} is not one of {', '.join(_BITS)}")
     return {path: Located(named[source.name], source, weight) for path, (source, weight) in weights.items()}
 
@@ -132,14 +143,31 @@ def load_params(model: Architecture, located: Mapping[str, Located], reading: Re
     if len(dtypes) > 1:
         warnings.warn(f"{where}: weights of {', '.join(sorted(dtypes))}; all become float32", stacklevel=2)
     wide = dtypes != {"F16"}
-    _check_memory(sum(math.prod(x.weight.shape) for x in located.values()) * (4 if wide else 2), where)
+    check_memory(sum(math.prod(x.weight.shape) for x in located.values()) * (4 if wide else 2), where)
 
-    params: Params = map_paths(lambda path, _weight: _read_weight(located[path], wide, reading), model.weights())
+    params = read_each(model, located, lambda place: _read_weight(place, wide, reading), reading.progress)
     matrices = (x for path, x in walk(params) if not path.endswith((".g", ".b")))
     if not any(_has_value(x) for x in matrices):
         warnings.warn(f"{where}: every weight is zero", stacklevel=2)
     for file in {x.tensor.file for x in located.values()}:
         file.check_unchanged()
+    return params
+
+
+def read_each(
+    model: Architecture, located: Mapping[str, Located], read: Callable[[Located], np.ndarray], progress: Progress
+) -> Params:
+    """What `read` makes of each weight's place, nested as the weights of `model` are."""
+    done, total = 0, sum(math.prod(place.weight.shape) for place in located.values())
+
+    def leaf(path: str, _weight: Weight) -> np.ndarray:
+        nonlocal done
+        x = read(located[path])
+        done += x.size
+        progress(done, total)
+        return x
+
+    params: Params = map_paths(leaf, model.weights())
     return params
 
 
@@ -157,7 +185,7 @@ def _read_weight(located: Located, wide: bool, reading: Reading) -> np.ndarray:
     return x.T if source.transposed else x
 
 
-def _check_memory(needed: int, where: object) -> None:
+def check_memory(needed: int, where: object) -> None:
     """A sparse file takes no room on the disk, and the system promises memory it has not: filling it would end us."""
     try:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

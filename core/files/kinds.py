@@ -4,7 +4,7 @@ import re
 
 _KINDS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
-    (b"GGUF", "a GGUF file; convert it back to safetensors"),
+    (b"GGUF", "a GGUF file; give it a name that ends in .gguf and pass the file itself"),
     (b"PK\x03\x04", "a zip archive (PyTorch's .bin or NumPy's .npz); convert it to safetensors"),
     (b"\x93NUMPY", "a NumPy array; save the weights as safetensors"),
     (b"\x89HDF", "an HDF5 file (Keras); convert it to safetensors"),

@@ -13,6 +13,8 @@ from arrayformer.core.architecture import Attend, Source, Tables
 from arrayformer.core.array_api import Array
 from arrayformer.core.decoder import under
 from arrayformer.core.errors import ConfigError
+from arrayformer.core.models import llama_gguf
+from arrayformer.core.models.gguf_keys import GgufKeys, gguf_source, read_pattern
 from arrayformer.core.models.keys import Keys, said
 from arrayformer.core.models.llama import Llama
 from arrayformer.core.models.llama_config import LAYER_TYPES, read_layer_types, read_sizes, written_sizes
@@ -120,6 +122,27 @@ class Gemma(Llama):
     def hf_source(self, path: str) -> Source:
         """Norms are stored as what is beyond 1."""
         return replace(super().hf_source(path), add=1.0 if path.endswith(".g") else 0.0)
+
+    @classmethod
+    def from_gguf(cls, keys: GgufKeys) -> Self:
+        """From a GGUF file of architecture gemma2 or gemma3. What divides the scores stands in no key."""
+        three = keys.architecture == "gemma3"
+        fields = llama_gguf.read_shared(keys)
+        n_layer, head_dim = fields["n_layer"], fields["head_dim"]
+        # The largest of both families divides by another number, and llama.cpp too knows it by its layers.
+        largest = n_layer == (62 if three else 46)
+        cap = keys.optional("final_logit_softcapping", None if three else 30.0, 1e-6, 1e9)
+        return cls(
+            **fields, hidden_act="gelu_pytorch_tanh", qk_norm=three, model_type="gemma3_text" if three else "gemma2",
+            windows=read_pattern(keys, n_layer, 6 if three else 2, 4096), logit_cap=cap,
+            query_pre_attn_scalar=float(fields["n_embd"] // fields["n_head"] if largest else head_dim),
+            score_cap=None if three else keys.number("attn_logit_softcapping", 50.0, 1e-6, 1e9),
+            local_rope=Rope(keys.number("rope.freq_base_swa", 10_000.0, 1.0, 1e15), head_dim) if three else None,
+        )  # fmt: skip
+
+    def gguf_source(self, path: str) -> Source:
+        """As Llama's. The converter has added the 1 to the weights of norms."""
+        return gguf_source(path)
 
     @property
     def hf_norms(self) -> Mapping[str, str]:

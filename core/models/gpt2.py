@@ -15,6 +15,7 @@ from arrayformer.core.array_api import Array, array_namespace, device
 from arrayformer.core.checks import check_ids, check_inputs, shown, whole
 from arrayformer.core.decoder import forward, under
 from arrayformer.core.errors import ConfigError
+from arrayformer.core.models.gguf_keys import GgufKeys, gguf_source, read_sizes
 from arrayformer.core.models.keys import Keys
 from arrayformer.core.ops import ACTIVATIONS, PLAIN, Ops, Tap, merge_heads, split_heads, untouched
 from arrayformer.core.params import Params, Weight, linear, norm
@@ -232,6 +233,15 @@ class GPT2(Architecture):
         parts = path.replace("blocks.", "h.").split(".")
         leaf = {"g": "weight", "w": "weight", "b": "bias"}.get(parts[-1])
         return Source(f"{path}.weight" if leaf is None else ".".join([*parts[:-1], leaf]))
+
+    @classmethod
+    def from_gguf(cls, keys: GgufKeys) -> Self:
+        """From a GGUF file of architecture gpt2."""
+        return cls(**read_sizes(keys), layer_norm_epsilon=keys.number("attention.layer_norm_epsilon", 1e-5, 1e-12, 0.1))
+
+    def gguf_source(self, path: str) -> Source:
+        """ "blocks.0.attn.c_attn.w" is "blk.0.attn_qkv.weight", here with all matrices as [n_out, n_in]."""
+        return gguf_source(path)
 
     @classmethod
     def probes(cls) -> Mapping[str, Self]:

@@ -12,6 +12,8 @@ from arrayformer.core.architecture import Attend, Source, Tables
 from arrayformer.core.array_api import Array
 from arrayformer.core.decoder import under
 from arrayformer.core.errors import ConfigError
+from arrayformer.core.models import gguf_keys
+from arrayformer.core.models.gguf_keys import GgufKeys
 from arrayformer.core.models.gpt2 import GPT2, ffn, mha
 from arrayformer.core.models.keys import Keys
 from arrayformer.core.models.rope import Rope, read_rope
@@ -119,6 +121,17 @@ class GPTNeoX(GPT2):
         name = f"layers.{layer}.{_NAMES['.'.join(inner)]}.{'bias' if leaf == 'b' else 'weight'}"
         by_head = {"view": (self.n_head, 3, self.head_dim), "axes": (1, 0, 2)} if "c_attn" in inner else {}
         return Source(name, transposed=leaf == "w", **by_head)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_gguf(cls, keys: GgufKeys) -> Self:
+        """From a GGUF file of architecture gptneox. The converter puts all queries first, then all keys."""
+        sizes = gguf_keys.read_sizes(keys)
+        return cls(
+            **sizes, activation_function="gelu", attention_bias="blk.0.attn_qkv.bias" in keys.shapes,
+            rope=gguf_keys.read_rope(keys, sizes["n_embd"] // sizes["n_head"], sizes["n_ctx"]),
+            layer_norm_epsilon=keys.number("attention.layer_norm_epsilon", 1e-5, 1e-12, 0.1),
+            parallel=keys.flag("use_parallel_residual", True),
+        )  # fmt: skip
 
     @classmethod
     def probes(cls) -> Mapping[str, Self]:

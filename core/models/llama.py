@@ -12,7 +12,8 @@ from arrayformer.core.architecture import Architecture, Attend, Source, Tables
 from arrayformer.core.array_api import Array
 from arrayformer.core.decoder import under
 from arrayformer.core.errors import ConfigError
-from arrayformer.core.models import llama_config
+from arrayformer.core.models import llama_config, llama_gguf
+from arrayformer.core.models.gguf_keys import GgufKeys
 from arrayformer.core.models.keys import Keys, said
 from arrayformer.core.models.rope import Llama3, LongRope, Rope, Yarn
 from arrayformer.core.ops import ACTIVATIONS, Ops, Tap, merge_heads, split_heads
@@ -190,6 +191,15 @@ class Llama(Architecture):
     def hf_norms(self) -> Mapping[str, str]:
         """What the norms of a block are called."""
         return {"ln_1": "input_layernorm", "ln_2": "post_attention_layernorm"}
+
+    @classmethod
+    def from_gguf(cls, keys: GgufKeys) -> Self:
+        """From a GGUF file of architecture llama (Mistral's too), qwen2, qwen3 or phi3."""
+        return cls(**llama_gguf.read(keys))
+
+    def gguf_source(self, path: str) -> Source:
+        """ "blocks.0.attn.q_proj.w" is "blk.0.attn_q.weight"."""
+        return llama_gguf.source(self, path)
 
     # -- conformance
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from arrayformer.core.architecture import Attend
+from arrayformer.core.architecture import Attend, Source
 from arrayformer.core.array_api import Array
 from arrayformer.core.decoder import under
+from arrayformer.core.models import llama_gguf
+from arrayformer.core.models.gguf_keys import GgufKeys, gguf_source
 from arrayformer.core.models.keys import Keys
 from arrayformer.core.models.llama import Llama
 from arrayformer.core.models.llama_config import read_sizes, written_sizes
@@ -65,6 +67,17 @@ class Olmo2(Llama):
     def hf_norms(self) -> Mapping[str, str]:
         """What the norms of a block are called."""
         return {"ln_1": "post_attention_layernorm", "ln_2": "post_feedforward_layernorm"}
+
+    @classmethod
+    def from_gguf(cls, keys: GgufKeys) -> Self:
+        """From a GGUF file of architecture olmo2. OLMo 3 goes under the same name there, and has windows."""
+        keys.refuse("attention.sliding_window", None)
+        fields = llama_gguf.read(keys)
+        return cls(**{**fields, "qk_norm": False})
+
+    def gguf_source(self, path: str) -> Source:
+        """As Llama's, with the norms behind."""
+        return gguf_source(path, {"ln_1": "post_attention_norm", "ln_2": "post_ffw_norm"})
 
     @classmethod
     def probes(cls) -> Mapping[str, Self]:

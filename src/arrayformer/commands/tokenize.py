@@ -1,5 +1,6 @@
 """`arrayformer tokenize`: text to ids, ids to text, and every step between."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Turn text into ids, or back, and show how.")
 @click.argument("text", nargs=-1, required=True)
-@click.option("-m", "--model", help="Whose tokenizer; a directory or a hub id.  [GPT-2's table]")
+@click.option("-m", "--model", help="Whose tokenizer; a directory, a GGUF file or a hub id.  [GPT-2's table]")
 @click.option("--models_dir", "--models-dir", "models_dir", help="Where picoGPT's models lie.")
 @click.option("--revision", help="Commit, tag or branch of a hub id.")
 @click.option("--offline", is_flag=True, help="Do without the network.")
@@ -51,4 +52,16 @@ def find(model: str | None, models_dir: str | None, revision: str | None, offlin
         return gpt2_tokenizer()
     from arrayformer.hub.resolve import resolve_model
 
-    return load_tokenizer(resolve_model(model, revision=revision, offline=offline, models_dir=models_dir))
+    where = resolve_model(model, revision=revision, offline=offline, models_dir=models_dir)
+    return load_tokenizer(where) if where.is_dir() else _of_gguf(where)
+
+
+def _of_gguf(path: Path) -> "Tokenizer":
+    from arrayformer.core.checkpoint.gguf import read_metadata
+    from arrayformer.core.errors import TokenizerError
+    from arrayformer.tokenizer.gguf import gguf_tokenizer
+
+    tokenizer = gguf_tokenizer(read_metadata(path), str(path))
+    if tokenizer is None:
+        raise TokenizerError(f"{path}: has no tokenizer; take the model in Hugging Face's form")
+    return tokenizer

@@ -62,7 +62,7 @@ def test_another_kind_of_file_under_the_name_is_named(tmp_path: Path, content: b
         ("model.ckpt", "pickle"),
         ("tf_model.h5", "HDF5"),
         ("flax_model.msgpack", "Flax"),
-        ("model-q4.gguf", "llama.cpp"),
+        ("model-q4.gguf", r"GGUF: pass the file itself, for example model-q4\.gguf"),
         ("model.onnx", "ONNX"),
         ("README.md", "neither model.safetensors nor model.safetensors.index.json"),
     ],
