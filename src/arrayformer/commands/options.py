@@ -21,7 +21,7 @@ Decorator = Callable[[F], F]
 class ModelOptions:
     """Where the model is, and on what it runs."""
 
-    model: Annotated[str | None, "A directory, a Hugging Face hub id, or a model that comes along.  [fable]"] = None
+    model: Annotated[str | None, "A directory, a GGUF file, a hub id, or a model that comes along.  [fable]"] = None
     models_dir: Annotated[str | None, "Where picoGPT's models lie."] = None
     revision: Annotated[str | None, "Commit, tag or branch of a hub id."] = None
     offline: Annotated[bool, "Do without the network."] = False
@@ -40,10 +40,12 @@ class ModelOptions:
     def load(self) -> "Model":
         """The model. Raises what `arrayformer.load` raises."""
         from arrayformer.api import load
+        from arrayformer.commands.loading import loading_bar
 
         said = {field.name: getattr(self, field.name) for field in fields(self)}
         said["model"] = self.name
-        return load(**said)
+        with loading_bar(self.name) as progress:
+            return load(**said, progress=progress)
 
 
 FLAGS = {
