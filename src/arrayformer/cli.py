@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "Measure how well a model predicts a text.",
     "bench": "Measure speed, beside the bounds of this machine.",
     "inspect": "Look into a forward pass.",
+    "models": "List architectures, and models that can be had.",
     "download": "Fetch a model, verified.",
     "new-backend": "Write the skeleton of a backend package.",
 }
