@@ -13,6 +13,7 @@ import numpy as np
 
 from arrayformer.core.array_api import Array
 from arrayformer.core.errors import BackendError
+from arrayformer.core.packed import Packed
 from arrayformer.core.params import Params, Weight, map_params
 
 API_VERSION = (1, 0)
@@ -105,8 +106,11 @@ class Backend:
         """`n` arrays as `zeros` makes them: the keys and values of all layers."""
         return [self.zeros(shape) for _ in range(n)]
 
-    def order(self, weight: Weight) -> Literal["C", "F"]:
-        """In which order of the host's memory `place` wants a weight, so that it need not be copied."""
+    def order(self, weight: Weight) -> Literal["C", "F", "K"]:
+        """In which order of the host's memory `place` wants a weight, so that it need not be copied.
+
+        "K" where it may stay as it is stored.
+        """
         return "C"
 
     def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
@@ -115,8 +119,14 @@ class Backend:
         params   on the host: neither changed nor kept, unless the caller gives them away (`owned`)
         weights  a `Weight` for each of them, nested alike: its role says what it is for
         """
-        placed: Params = map_params(lambda x, _weight: self.asarray(x, self.dtype), params, weights)
+        placed: Params = map_params(lambda x, _weight: self.put(x), params, weights)
         return placed
+
+    def put(self, x: np.ndarray | Packed) -> Any:
+        """One weight on the device, in this backend's dtype; a packed one in its own, with scales of float32."""
+        if isinstance(x, Packed):
+            return x.each(lambda part: self.asarray(part, "float32" if part.dtype == np.float16 else part.dtype.name))
+        return self.asarray(x, self.dtype)
 
     def to_numpy(self, x: Array) -> np.ndarray:
         """`x` on the host: its own memory, in a dtype NumPy has (bfloat16 comes as float32)."""

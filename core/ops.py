@@ -12,6 +12,7 @@ from typing import Any
 from arrayformer.core.array_api import Array, array_namespace, device
 from arrayformer.core.erf import erfc
 from arrayformer.core.errors import InputError
+from arrayformer.core.packed import Packed, dequantized
 
 Tap = Callable[[str, Array], Array]
 
@@ -300,17 +301,40 @@ class Ops:
         """The table with `functions` in the place of those of their names, for weights of any dtype.
 
         What `embed` finds is float32 where the table is float16 or bfloat16: between the weights nothing is rounded.
+        A packed weight (`core/packed.py`) is given to them as the numbers it stands for.
         Raises KeyError for an unknown name.
         """
         if unknown := functions.keys() - OPS:
             raise KeyError(f"no such function to override: {', '.join(sorted(unknown))}")
         table = replace(self, **functions)
-        return replace(table, embed=partial(_in_float32, table.embed))
+        return replace(
+            table,
+            embed=partial(_embed_any, table.embed),
+            linear=partial(_linear_any, table.linear),
+            unembed=partial(_unembed_any, table.unembed),
+        )
 
 
-def _in_float32(embed: Callable[[Array, Array], Array], table: Array, ids: Array) -> Array:
-    xp, rows = array_namespace(table), embed(table, ids)
+def _embed_any(embed: Callable[[Array, Array], Array], table: Array | Packed, ids: Array) -> Array:
+    if isinstance(table, Packed):
+        rows = dequantized(table.rows(array_namespace(ids).reshape(ids, (-1,))))
+        return array_namespace(ids).reshape(rows, (*ids.shape, rows.shape[-1]))
+    rows = embed(table, ids)
+    xp = array_namespace(rows)
     return rows if rows.dtype == xp.float32 or rows.dtype == xp.float64 else xp.astype(rows, xp.float32)
+
+
+def _linear_any(
+    linear: Callable[[Array, Array, Array | None], Array], x: Array, w: Array | Packed, b: Array | None = None
+) -> Array:
+    if isinstance(w, Packed):
+        w = dequantized(w)
+        w = array_namespace(w).matrix_transpose(w)
+    return linear(x, w, b)
+
+
+def _unembed_any(unembed: Callable[[Array, Array], Array], x: Array, wte: Array | Packed) -> Array:
+    return unembed(x, dequantized(wte) if isinstance(wte, Packed) else wte)
 
 
 PLAIN = Ops()

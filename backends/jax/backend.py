@@ -17,6 +17,7 @@ from arrayformer.core import ops
 from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend, F
 from arrayformer.core.errors import BackendError
+from arrayformer.core.packed import Packed
 from arrayformer.core.params import Params, Weight, map_params
 from arrayformer.core.plugins.hooks import RegisterBackend, hookimpl
 
@@ -96,7 +97,9 @@ class JaxBackend(Backend):
         """The weights on the device, or each on its part of the mesh."""
         native = np.dtype(self.native(self.dtype))
 
-        def put(x: np.ndarray, weight: Weight) -> Array:
+        def put(x: np.ndarray | Packed, weight: Weight) -> Any:
+            if isinstance(x, Packed):
+                return self.put(x)
             return self._put(np.asarray(x, native, "C") if owned else np.array(x, native, order="C"), weight)
 
         placed: Params = map_params(put, params, weights)
