@@ -27,8 +27,8 @@ class Weight(NamedTuple):
     heads: int = 1
 
 
-Order = Callable[[Weight], Literal["C", "F"]]
-"""In which order of memory a weight is wanted: row by row ("C") or column by column ("F")."""
+Order = Callable[[Weight], Literal["C", "F", "K"]]
+"""In which order of memory a weight is wanted: row by row ("C"), column by column ("F"), or as it is stored ("K")."""
 
 
 def linear(n_in: int, n_out: int, role: Literal["column", "row"], heads: int = 1, bias: bool = True) -> Params:

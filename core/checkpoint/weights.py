@@ -174,7 +174,9 @@ def read_each(
 def _read_weight(located: Located, wide: bool, reading: Reading) -> np.ndarray:
     """One weight as the graph wants it."""
     source, order = located.source, reading.order(located.weight)
-    if source.transposed:  # [n_out, n_in] row by row is [n_in, n_out] column by column: nothing is copied for it
+    if order == "K":
+        order = "C"
+    elif source.transposed:  # [n_out, n_in] row by row is [n_in, n_out] column by column: nothing is copied for it
         order = "C" if order == "F" else "F"
     x = read_tensor(located.tensor, wide or source.add != 0.0, reading.allow_nonfinite, order, located.rows)
     if source.add:

@@ -36,6 +36,7 @@ BACKENDS = Kind(
         "numpy": ("arrayformer.backends.numpy.backend", ("numpy",)),
         "jax": ("arrayformer.backends.jax.backend", ("jax",)),
         "cupy": ("arrayformer.backends.cupy.backend", ("cupy-cuda12x", "cupy-cuda13x", "cupy")),
+        "numba": ("arrayformer.backends.numba.backend", ("numba",)),
     },
 )  # fmt: skip
 

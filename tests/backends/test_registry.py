@@ -25,7 +25,7 @@ def test_the_list_names_each_backend_with_where_it_comes_from(install: Install) 
 
     found = {i.name: i for i in list_backends()}
 
-    assert list(found)[:3] == ["numpy", "jax", "cupy"]
+    assert list(found)[:4] == ["numpy", "jax", "cupy", "numba"]
     assert found["numpy"].builtin
     acme = found["acme"]
     assert (acme.distribution, acme.version, acme.value, acme.status) == ("acme-af", "0.9.0", "acme_af", "installed")
@@ -38,7 +38,7 @@ def test_listing_backends_imports_no_array_library_and_no_plugin(install: Instal
         "import sys; from arrayformer.backends.registry import list_backends;"
         "names = [i.name for i in list_backends()];"
         "assert 'acme' in names, names;"
-        "print(*{'numpy', 'jax', 'cupy', 'array_api_compat', 'acme_af'} & set(sys.modules))"
+        "print(*{'numpy', 'jax', 'cupy', 'numba', 'array_api_compat', 'acme_af'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
@@ -74,7 +74,7 @@ def test_two_distributions_of_one_name_are_settled_by_naming_one(install: Instal
     assert type(get_backend(name)).__module__ == "first_af"
 
 
-@pytest.mark.parametrize("name", ["numpy", "jax", "cupy"])
+@pytest.mark.parametrize("name", ["numpy", "jax", "cupy", "numba"])
 def test_a_built_in_name_cannot_be_taken(install: Install, name: str) -> None:
     install(backend_source(), name=name)
 
