@@ -58,6 +58,28 @@ def test_it_knows_the_capital_of_france(model: arrayformer.Model) -> None:
     assert written.text == " Paris."
 
 
+def test_it_answers(model: arrayformer.Model) -> None:
+    pytest.importorskip("jinja2")
+
+    answer = model.chat([{"role": "user", "content": "What is the capital of France?"}], max_new_tokens=20)
+
+    assert answer.text == "The capital of France is Paris."
+    assert answer.finish_reason == "eos"
+
+
+def test_three_turns_with_the_cache_equal_the_same_turns_read_anew(model: arrayformer.Model) -> None:
+    pytest.importorskip("jinja2")
+    conversation, messages = model.conversation(), []
+
+    for question in ("Name a colour.", "And a fruit of that colour?", "Put both into one sentence."):
+        kept = conversation.ask(question, max_new_tokens=25)
+        messages.append({"role": "user", "content": question})
+        anew = model.chat(messages, max_new_tokens=25)  # type: ignore[arg-type]
+
+        assert (kept.ids, kept.prompt_ids) == (anew.ids, anew.prompt_ids)
+        messages.append({"role": "assistant", "content": kept.text})
+
+
 @pytest.mark.parity
 def test_logits_equal_those_of_transformers(model: arrayformer.Model, theirs: Any) -> None:
     import torch
