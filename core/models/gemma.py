@@ -15,9 +15,9 @@ from arrayformer.core.decoder import under
 from arrayformer.core.errors import ConfigError
 from arrayformer.core.models import llama_gguf
 from arrayformer.core.models.gguf_keys import GgufKeys, gguf_source, read_pattern
-from arrayformer.core.models.keys import Keys, said
+from arrayformer.core.models.keys import LAYER_TYPES, Keys, said
 from arrayformer.core.models.llama import Llama
-from arrayformer.core.models.llama_config import LAYER_TYPES, read_layer_types, read_sizes, written_sizes
+from arrayformer.core.models.llama_config import read_layer_types, read_sizes, written_sizes
 from arrayformer.core.models.rope import Linear, Rope, read_rope
 from arrayformer.core.ops import Ops, Tap, soft_cap
 from arrayformer.core.params import Params, norm
@@ -94,7 +94,7 @@ class Gemma(Llama):
         return cls(
             **sizes, rope=base, rms_norm_eps=keys.number("rms_norm_eps", 1e-6, 1e-12, 0.1),
             hidden_act=keys.get("hidden_activation", "gelu_pytorch_tanh"), qkv_bias=bias, o_bias=bias, qk_norm=three,
-            windows=_windows(keys, sizes["n_layer"], 6 if three else 2), model_type=name,
+            windows=_windows(keys, sizes["n_layer"], three), model_type=name,
             tie_word_embeddings=keys.flag("tie_word_embeddings", True),
             query_pre_attn_scalar=keys.number("query_pre_attn_scalar", 256, 1e-6, 1e6),
             score_cap=None if three else _cap(keys, "attn_logit_softcapping", 50.0),
@@ -109,8 +109,8 @@ class Gemma(Llama):
         keys = {
             "architectures": ["Gemma3ForCausalLM" if three else "Gemma2ForCausalLM"], "model_type": self.model_type,
             **written_sizes(self), "hidden_activation": self.hidden_act, "attention_bias": self.o_bias,
-            "tie_word_embeddings": self.tie_word_embeddings, "query_pre_attn_scalar": self.query_pre_attn_scalar,
-            "attn_logit_softcapping": self.score_cap, "final_logit_softcapping": self.logit_cap,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "query_pre_attn_scalar": _whole(self.query_pre_attn_scalar), "attn_logit_softcapping": self.score_cap, "final_logit_softcapping": self.logit_cap,
             "sliding_window": window or 4096, "rope_theta": self.rope.theta, "rope_scaling": self.rope.to_hf(),
             "layer_types": [LAYER_TYPES[bool(w)] for w in self.windows] or [LAYER_TYPES[0]] * self.n_layer,
             "eos_token_id": self.eos_token_id,
@@ -167,15 +167,27 @@ class Gemma(Llama):
         }  # fmt: skip
 
 
+def _whole(x: float) -> float:
+    """As an integer where it is one: transformers takes nothing else."""
+    return int(x) if x == int(x) else x
+
+
 def _cap(keys: Keys, name: str, default: float | None) -> float | None:
     return None if keys.get(name, default) is None else keys.number(name, default or 1.0, 1e-6, 1e9)
 
 
-def _windows(keys: Keys, n_layer: int, every: int) -> tuple[int | None, ...]:
-    """Per layer, how many keys a query sees: all in each `every`th, unless the file says otherwise."""
-    every = keys.size("sliding_window_pattern", "_sliding_window_pattern", default=every)
+def _windows(keys: Keys, n_layer: int, three: bool) -> tuple[int | None, ...]:
+    """Per layer, how many keys a query sees: all in each 6th of Gemma 3, each 2nd of Gemma 2, unless the file says it.
+
+    transformers never asks Gemma 2 for the pattern: a file that has another one means what nobody computes.
+    """
+    every = keys.size("sliding_window_pattern", default=6 if three else 2)
+    if not three and every != 2:
+        keys.fail(f"sliding_window_pattern is {every}; each second layer of Gemma 2 has a window, or layer_types says")
     default = [LAYER_TYPES[bool((layer + 1) % every)] for layer in range(n_layer)]
     types = read_layer_types(keys, n_layer) or default
+    if "sliding_window" in keys and keys.get("sliding_window") is None and "sliding_attention" in types:
+        keys.fail("sliding_window is null, and there are layers with a window; layer_types says which")
     window = keys.size("sliding_window", default=4096)
     windows = tuple(window if kind == "sliding_attention" else None for kind in types)
     return windows if any(windows) else ()

@@ -22,6 +22,7 @@ HARMLESS = frozenset({
     "summary_proj_to_labels", "torchscript", "tf_legacy_loss", "use_bfloat16", "attn_implementation",
     "_attn_implementation", "_attn_implementation_autoset", "cache_implementation", "is_decoder",
     "tensor_parallel_style", "_commit_hash",
+    "_sliding_window_pattern",  # transformers writes it beside layer_types and never reads it
     # of generation, which transformers once kept in this file
     "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
     "encoder_no_repeat_ngram_size", "max_length", "min_length", "do_sample", "early_stopping", "num_beams",
@@ -45,6 +46,9 @@ REFUSED: Mapping[str, tuple[object, ...]] = {
     "tie_encoder_decoder": (False, None),
     "cross_attention_hidden_size": (None,),
 }
+
+LAYER_TYPES = ("full_attention", "sliding_attention")
+"""What `layer_types` says of a layer: whether it looks at everything, or through a window."""
 
 MAX_SIZE = 10_000_000
 MAX_ENDS = 1000

@@ -77,7 +77,7 @@ class Llama(Architecture):
             raise ConfigError(f"{self.rope.n} channels of a head are rotated, and it has {self.head_dim}")
         if type(self.rms_norm_eps) not in (int, float) or not 0 < self.rms_norm_eps < 1:
             raise ConfigError(f"rms_norm_eps is {said(self.rms_norm_eps)}; it must lie between 0 and 1")
-        if self.hidden_act not in ACTIVATIONS:
+        if not isinstance(self.hidden_act, str) or self.hidden_act not in ACTIVATIONS:
             raise ConfigError(f"hidden_act is {said(self.hidden_act)}; it is one of {', '.join(ACTIVATIONS)}")
         if any(w is not None and (type(w) is not int or w < 1) for w in self.windows):
             raise ConfigError(f"windows are {said(self.windows)}; each is 1 key or more, or None")

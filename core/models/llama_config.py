@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from arrayformer.core.architecture import Source
-from arrayformer.core.models.keys import Keys
-from arrayformer.core.models.rope import read_rope
+from arrayformer.core.models.keys import LAYER_TYPES, Keys
+from arrayformer.core.models.rope import LongRope, Rope, read_rope
 
 if TYPE_CHECKING:
     from arrayformer.core.models.llama import Llama
@@ -44,18 +44,15 @@ KINDS = {
     "phi3": Kind("Phi3ForCausalLM", eps=1e-5),
 }
 
-LAYER_TYPES = ("full_attention", "sliding_attention")
-
 
 def read(keys: Keys) -> dict[str, Any]:
     """The fields of a `Llama`."""
     name = keys.choice("model_type", tuple(KINDS), "llama")
     kind, sizes = KINDS[name], read_sizes(keys, KINDS[name].head_dim, KINDS[name].n_kv_head)
-    part = {"part_key": "partial_rotary_factor"} if name == "phi3" else {}
     attention_bias = kind.bias[0] and keys.flag("attention_bias", False)
     return {
         **sizes,
-        "rope": read_rope(keys, sizes["head_dim"], sizes["n_ctx"], theta=kind.theta, **part),  # type: ignore[arg-type]
+        "rope": _read_rope(keys, name, sizes),
         "rms_norm_eps": keys.number("rms_norm_eps", kind.eps, 1e-12, 0.1),
         "hidden_act": keys.get("hidden_act", "silu"),
         "qkv_bias": attention_bias or name == "qwen2",
@@ -67,6 +64,17 @@ def read(keys: Keys) -> dict[str, Any]:
         "tie_word_embeddings": keys.flag("tie_word_embeddings", kind.tied),
         "model_type": name,
     }
+
+
+def _read_rope(keys: Keys, name: str, sizes: Mapping[str, int]) -> Rope:
+    """The rotation. Phi-3 has one kind of scaling, under three names, and its first context beside it."""
+    if name != "phi3":
+        return read_rope(keys, sizes["head_dim"], sizes["n_ctx"], theta=KINDS[name].theta)
+    return read_rope(
+        keys, sizes["head_dim"], sizes["n_ctx"], part_key="partial_rotary_factor",
+        kinds={"default": "default", "longrope": "longrope", "su": "longrope", "yarn": "longrope"},
+        original=keys.size("original_max_position_embeddings", default=4096),
+    )  # fmt: skip
 
 
 def read_sizes(keys: Keys, head_dim: int | None = None, n_kv_head: int | None = None) -> dict[str, Any]:
@@ -101,17 +109,15 @@ def read_windows(keys: Keys, name: str, n_layer: int) -> tuple[int | None, ...]:
     )  # fmt: skip
     if name in ("mistral", "phi3"):  # transformers gives every layer the window
         return (window,) * n_layer if window else ()
-    types = read_layer_types(keys, n_layer)
+    types, first = read_layer_types(keys, n_layer), keys.number("max_window_layers", 28, 0, 1e9)
     used = keys.flag("use_sliding_window", False) and window is not None
     if not used:
         if types and "sliding_attention" in types:
             keys.fail("layer_types has layers with a window, but use_sliding_window is not true")
-        keys.get("max_window_layers")
         return ()
     if types is None and name == "smollm3":
         types = [LAYER_TYPES[layer in read_unrotated(keys, n_layer)] for layer in range(n_layer)]
     elif types is None:
-        first = keys.number("max_window_layers", 28, 0, 1e9)
         types = [LAYER_TYPES[layer >= first] for layer in range(n_layer)]
     windows = tuple(window if kind == "sliding_attention" else None for kind in types)
     return windows if any(windows) else ()
@@ -135,7 +141,8 @@ def read_unrotated(keys: Keys, n_layer: int) -> tuple[int, ...]:
     rotated = keys.get("no_rope_layers")
     if rotated is None:
         rotated = [int((layer + 1) % every != 0) for layer in range(n_layer)]
-    if not isinstance(rotated, list) or len(rotated) < n_layer or any(x not in (0, 1) for x in rotated):
+    flags = isinstance(rotated, list) and len(rotated) >= n_layer and all(type(x) is int for x in rotated)
+    if not flags or not {0, 1}.issuperset(rotated):
         keys.fail(f"no_rope_layers is {rotated!r:.60}; it is a list of {n_layer} numbers, 1 where a layer is rotated")
     return tuple(layer for layer in range(n_layer) if not rotated[layer])
 
@@ -147,8 +154,7 @@ def written(model: "Llama") -> dict[str, Any]:
         "architectures": [kind.causal_lm], "model_type": model.model_type, **written_sizes(model),
         "hidden_act": model.hidden_act, "tie_word_embeddings": model.tie_word_embeddings,
         "rope_theta": model.rope.theta, "rope_scaling": model.rope.to_hf(),
-        "eos_token_id": model.eos_token_id,
-        **_written_windows(model),
+        "eos_token_id": model.eos_token_id, **_written_windows(model),
     }  # fmt: skip
     if kind.bias[0]:
         keys["attention_bias"] = model.o_bias
@@ -157,7 +163,9 @@ def written(model: "Llama") -> dict[str, Any]:
     if model.model_type == "smollm3":
         keys["no_rope_layers"] = [int(layer not in model.unrotated) for layer in range(model.n_layer)]
     if model.model_type == "phi3":
-        keys |= {"partial_rotary_factor": model.rope.n / model.head_dim, "pad_token_id": None}
+        keys["partial_rotary_factor"] = model.rope.n / model.head_dim
+        if isinstance(model.rope.scaling, LongRope):
+            keys["original_max_position_embeddings"] = model.rope.scaling.original_max_position_embeddings
     return keys
 
 
@@ -168,6 +176,7 @@ def written_sizes(model: "Llama") -> dict[str, Any]:
         "num_hidden_layers": model.n_layer, "num_attention_heads": model.n_head,
         "num_key_value_heads": model.n_kv_head, "head_dim": model.head_dim, "intermediate_size": model.n_inner,
         "rms_norm_eps": model.rms_norm_eps,
+        "pad_token_id": None,  # transformers' own default may lie beyond the vocabulary
     }  # fmt: skip
 
 

@@ -59,8 +59,7 @@ class Olmo2(Llama):
             "architectures": ["Olmo2ForCausalLM"], "model_type": "olmo2", **written_sizes(self),
             "hidden_act": self.hidden_act, "attention_bias": self.o_bias,
             "tie_word_embeddings": self.tie_word_embeddings, "rope_theta": self.rope.theta,
-            "rope_scaling": self.rope.to_hf(), "pad_token_id": None,
-            "eos_token_id": self.eos_token_id,
+            "rope_scaling": self.rope.to_hf(), "eos_token_id": self.eos_token_id,
         }  # fmt: skip
 
     @property

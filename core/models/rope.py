@@ -5,16 +5,20 @@ https://arxiv.org/abs/2104.09864. How a model's context was stretched changes fr
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from arrayformer.core.errors import ConfigError
-from arrayformer.core.models.keys import Keys, said
+from arrayformer.core.models.keys import LAYER_TYPES, MAX_SIZE, Keys, said
 
 Frequencies = np.ndarray
 """[n / 2] float64, radians for each position."""
+
+Factors = tuple[float, ...]
+"""What each frequency is divided by."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,20 @@ class Scaling:
     name: ClassVar[str] = "default"
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for numbers that are absurd."""
+        """Raises ConfigError for what is no number, or an absurd one."""
         for field in fields(self):
-            for value in _numbers(getattr(self, field.name)):
-                if type(value) not in (int, float) or not 0 < value <= 1e9:
-                    raise ConfigError(f"{field.name} of rope_type {self.name!r} is {said(value)}; it must be above 0")
-        if getattr(self, "factor", 1.0) < 1.0:
-            raise ConfigError(f"factor of rope_type {self.name!r} is {self.factor:g}; it must be 1 or more")  # type: ignore[attr-defined]
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            if field.type is bool:
+                fits, need = type(value) is bool, "true or false"
+            elif field.type == Factors:
+                fits, need = isinstance(value, tuple) and all(map(_is_positive, value)), "a list of numbers above 0"
+            else:
+                least = 1.0 if field.name == "factor" else 0.0
+                fits, need = _is_positive(value) and value >= least, f"a number {'above 0' if not least else 'from 1'}"
+            if not fits:
+                raise ConfigError(f"{field.name} of rope_type {self.name!r} is {said(value)}; it must be {need}")
 
     def frequencies(self, rope: "Rope", n_text: int) -> Frequencies:
         """For texts of up to `n_text` ids."""
@@ -45,10 +56,9 @@ class Scaling:
         return 1.0
 
 
-def _numbers(value: Any) -> tuple[Any, ...]:
-    if value is None or isinstance(value, bool):
-        return ()
-    return value if isinstance(value, tuple) else (value,)
+def _is_positive(value: Any) -> bool:
+    """Whether this is a number above 0 that a context could be stretched by."""
+    return type(value) in (int, float) and 0 < value <= 1e9
 
 
 @dataclass(frozen=True)
@@ -143,8 +153,8 @@ class LongRope(Scaling):
     """
 
     name = "longrope"
-    short_factor: tuple[float, ...]
-    long_factor: tuple[float, ...]
+    short_factor: Factors
+    long_factor: Factors
     original_max_position_embeddings: int
     factor: float
     attention_factor: float | None = None
@@ -164,7 +174,7 @@ class Divided(Scaling):
     """Each frequency divided by its own number: `rope_freqs.weight` of a GGUF file, where it stands for `Llama3`."""
 
     name = "divided"
-    factors: tuple[float, ...]
+    factors: Factors
 
     def frequencies(self, rope: "Rope", n_text: int) -> Frequencies:
         return rope.plain() / np.asarray(self.factors, dtype=np.float64)
@@ -219,7 +229,7 @@ class Rope:
 def read_rope(
     keys: Keys, head_dim: int, n_ctx: int, *,
     theta_key: str = "rope_theta", theta: float = 10_000.0, part_key: str | None = None, part: float = 1.0,
-    layers: str | None = None,
+    layers: str | None = None, kinds: Mapping[str, str] | None = None, original: int | None = None,
 ) -> Rope:  # fmt: skip
     """The rotation that a config.json asks for: `rope_theta` and `rope_scaling`, or, since transformers 5,
     `rope_parameters` with everything in it.
@@ -227,6 +237,8 @@ def read_rope(
     theta_key, theta  what the architecture calls the base, and its default
     part_key, part    what it calls the part of a head that is rotated (None: all of it is), and the default
     layers            which entry of `rope_parameters` counts, where it has one for each kind of layer
+    kinds             what it calls the scalings it may have: its name -> one of SCALINGS (all, under their names)
+    original          its first context, where `original_max_position_embeddings` stands outside of the scaling
     """
     found = _parameters(keys, layers)
     given = {float(x) for x in (found.pop("rope_theta", None), keys.get(theta_key)) if _is_number(keys, theta_key, x)}
@@ -237,7 +249,9 @@ def read_rope(
     if type(factor) not in (int, float) or not 0 < factor <= 1 or (part_key is None and factor != 1):
         keys.fail(f"{part_key or 'partial_rotary_factor'} is {said(factor)}, which is not computed here")
     try:
-        return Rope(given.pop() if given else theta, int(head_dim * factor), _scaling(keys, found, n_ctx))
+        return Rope(
+            given.pop() if given else theta, int(head_dim * factor), _scaling(keys, found, n_ctx, kinds, original)
+        )
     except ConfigError as error:
         return keys.fail(str(error).removeprefix(f"{keys.where}: "))
 
@@ -254,27 +268,39 @@ def _parameters(keys: Keys, layers: str | None) -> dict[str, Any]:
     for name, value in (("rope_scaling", old), ("rope_parameters", new)):
         if value is not None and not isinstance(value, dict):
             keys.fail(f"{name} is {said(value)}; it must be an object, or null")
-    if new is not None and layers is not None and any(isinstance(x, dict) for x in new.values()):
+    if new and layers is not None:
+        if odd := [x for kind, x in new.items() if kind not in LAYER_TYPES or not isinstance(x, dict | None)]:
+            keys.fail(f"rope_parameters holds {said(odd[0])}; it has an object for each of {', '.join(LAYER_TYPES)}")
         new = new.get(layers) or {}
-    if old and new and any(new.get(name, value) != value for name, value in old.items()):
+    if old and new and old != new:
         keys.fail("rope_scaling and rope_parameters contradict each other: they are names of one thing")
-    return {**(new or {}), **(old or {})}
+    return dict(new or old or {})
 
 
-def _scaling(keys: Keys, found: dict[str, Any], n_ctx: int) -> Scaling:
+def _scaling(
+    keys: Keys, found: dict[str, Any], n_ctx: int, kinds: Mapping[str, str] | None, original: int | None
+) -> Scaling:
     """The scaling that these parameters ask for, each of them understood."""
-    name = found.pop("rope_type", found.get("type", "default"))
-    found.pop("type", None)
-    if name not in SCALINGS:
-        keys.fail(f"rope_type is {said(name)}; it is one of {', '.join(SCALINGS)}")
+    name, other = found.pop("rope_type", None), found.pop("type", None)
+    if None not in (name, other) and name != other:
+        keys.fail(f"rope_type is {said(name)} and type {said(other)}: they are names of one thing")
+    name = "default" if name is None and other is None else other if name is None else name
+    kinds = kinds or {kind: kind for kind in SCALINGS}
+    if not isinstance(name, str) or name not in kinds:
+        keys.fail(f"rope_type is {said(name)}; it is one of {', '.join(kinds)}")
+    name = kinds[name]
     takes = {field.name for field in fields(SCALINGS[name])}
     if "original_max_position_embeddings" in takes:
-        outer = keys.get("original_max_position_embeddings")
+        outer = keys.get("original_max_position_embeddings", original)
         inner = found.setdefault("original_max_position_embeddings", n_ctx if outer is None else outer)
         if outer not in (None, inner):
             keys.fail(f"original_max_position_embeddings is {said(outer)}, and {said(inner)} with the scaling")
+        if type(inner) is not int or not 2 <= inner <= MAX_SIZE:
+            keys.fail(f"original_max_position_embeddings is {said(inner)}; it is an integer from 2 to {MAX_SIZE}")
     if name == "longrope" and found.get("factor") is None:
         found["factor"] = max(1.0, n_ctx / found["original_max_position_embeddings"])
+    if found.get("truncate", True) is None:  # to transformers null is false here, and not the default
+        keys.fail("truncate of rope_type 'yarn' is None; it must be true or false")
     found = {key: tuple(x) if isinstance(x, list) else x for key, x in found.items() if x is not None}
     if unknown := sorted(found.keys() - takes):
         keys.fail(f"rope_type {name!r} has {', '.join(map(repr, unknown))}, which is not computed here")
