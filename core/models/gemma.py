@@ -83,7 +83,7 @@ class Gemma(Llama):
     def from_hf(cls, keys: Keys) -> Self:
         """From a config.json of model_type "gemma2" or "gemma3_text"."""
         name = keys.choice("model_type", ("gemma2", "gemma3_text"), "gemma2")
-        sizes, three = read_sizes(keys, 256, 4), name == "gemma3_text"
+        sizes, three = read_sizes(keys, 256, 4, 1), name == "gemma3_text"
         if keys.get("use_bidirectional_attention"):
             keys.fail("use_bidirectional_attention is true: that is no decoder")
         keys.same("hidden_act", "hidden_activation", keys.get("hidden_activation", "gelu_pytorch_tanh"))
@@ -110,7 +110,8 @@ class Gemma(Llama):
             "architectures": ["Gemma3ForCausalLM" if three else "Gemma2ForCausalLM"], "model_type": self.model_type,
             **written_sizes(self), "hidden_activation": self.hidden_act, "attention_bias": self.o_bias,
             "tie_word_embeddings": self.tie_word_embeddings,
-            "query_pre_attn_scalar": _whole(self.query_pre_attn_scalar), "attn_logit_softcapping": self.score_cap, "final_logit_softcapping": self.logit_cap,
+            "query_pre_attn_scalar": _whole(self.query_pre_attn_scalar),
+            "attn_logit_softcapping": self.score_cap, "final_logit_softcapping": self.logit_cap,
             "sliding_window": window or 4096, "rope_theta": self.rope.theta, "rope_scaling": self.rope.to_hf(),
             "layer_types": [LAYER_TYPES[bool(w)] for w in self.windows] or [LAYER_TYPES[0]] * self.n_layer,
             "eos_token_id": self.eos_token_id,
@@ -196,8 +197,10 @@ def _windows(keys: Keys, n_layer: int, three: bool) -> tuple[int | None, ...]:
 def _local_rope(keys: Keys, head_dim: int, n_ctx: int) -> Rope:
     """The rotation of layers with a window: `rope_scaling` is not theirs."""
     inner = (keys.get("rope_parameters") or {}).get("sliding_attention")
-    given = Keys({"rope_parameters": inner, "theta": keys.get("rope_local_base_freq")}, keys.where)
-    return read_rope(given, head_dim, n_ctx, theta_key="theta")
+    name = "rope_local_base_freq"
+    return read_rope(
+        Keys({"rope_parameters": inner, name: keys.get(name)}, keys.where), head_dim, n_ctx, theta_key=name
+    )
 
 
 @hookimpl

@@ -91,7 +91,7 @@ class GPTNeoX(GPT2):
             n_vocab, n_ctx, n_embd, n_head, keys.size("num_hidden_layers", most=10_000), keys.size("intermediate_size"),
             activation_function=keys.get("hidden_act", "gelu"),
             layer_norm_epsilon=keys.get("layer_norm_eps", 1e-5),
-            tie_word_embeddings=keys.flag("tie_word_embeddings", False), eos_token_id=keys.end_of_text(n_vocab),
+            tie_word_embeddings=keys.flag("tie_word_embeddings", False), eos_token_id=keys.end_of_text(n_vocab, 2),
             rope=read_rope(
                 keys, n_embd // n_head, n_ctx, theta_key="rotary_emb_base", part_key="rotary_pct", part=0.25
             ),

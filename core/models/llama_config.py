@@ -22,7 +22,7 @@ class Kind:
     causal_lm  the class of transformers
     head_dim   the default, where it is not hidden_size / num_attention_heads
     n_kv_head  the default, where it is not num_attention_heads
-    theta, tied, eps  other defaults
+    theta, tied, eps, eos  other defaults
     bias       whether there is a key for a bias: of attention, of the feed-forward network
     """
 
@@ -32,23 +32,25 @@ class Kind:
     theta: float = 10_000.0
     tied: bool = False
     eps: float = 1e-6
+    eos: int | None = None
     bias: tuple[bool, bool] = (False, False)
 
 
 KINDS = {
-    "llama": Kind("LlamaForCausalLM", bias=(True, True)),
-    "mistral": Kind("MistralForCausalLM", n_kv_head=8),
+    "llama": Kind("LlamaForCausalLM", eos=2, bias=(True, True)),
+    "mistral": Kind("MistralForCausalLM", eos=2, n_kv_head=8),
     "qwen2": Kind("Qwen2ForCausalLM", n_kv_head=32),
     "qwen3": Kind("Qwen3ForCausalLM", head_dim=128, n_kv_head=32, bias=(True, False)),
-    "smollm3": Kind("SmolLM3ForCausalLM", n_kv_head=4, theta=2_000_000.0, tied=True, bias=(True, True)),
-    "phi3": Kind("Phi3ForCausalLM", eps=1e-5),
+    "smollm3": Kind("SmolLM3ForCausalLM", n_kv_head=4, theta=2_000_000.0, tied=True, eos=128_001, bias=(True, True)),
+    "phi3": Kind("Phi3ForCausalLM", eps=1e-5, eos=32_000),
 }
 
 
 def read(keys: Keys) -> dict[str, Any]:
     """The fields of a `Llama`."""
     name = keys.choice("model_type", tuple(KINDS), "llama")
-    kind, sizes = KINDS[name], read_sizes(keys, KINDS[name].head_dim, KINDS[name].n_kv_head)
+    kind = KINDS[name]
+    sizes = read_sizes(keys, kind.head_dim, kind.n_kv_head, kind.eos)
     attention_bias = kind.bias[0] and keys.flag("attention_bias", False)
     return {
         **sizes,
@@ -77,8 +79,10 @@ def _read_rope(keys: Keys, name: str, sizes: Mapping[str, int]) -> Rope:
     )  # fmt: skip
 
 
-def read_sizes(keys: Keys, head_dim: int | None = None, n_kv_head: int | None = None) -> dict[str, Any]:
-    """The fields all such models have."""
+def read_sizes(
+    keys: Keys, head_dim: int | None = None, n_kv_head: int | None = None, eos: int | None = None
+) -> dict[str, Any]:
+    """The fields all such models have; what is given are the defaults."""
     n_head, n_embd = keys.size("num_attention_heads"), keys.size("hidden_size", most=1_000_000)
     if head_dim is None and keys.get("head_dim") is None and n_embd % n_head:
         keys.fail(f"hidden_size {n_embd} is not a multiple of num_attention_heads {n_head}, and there is no head_dim")
@@ -94,7 +98,7 @@ def read_sizes(keys: Keys, head_dim: int | None = None, n_kv_head: int | None = 
         "n_kv_head": keys.size("num_key_value_heads", default=shared),
         "head_dim": keys.size("head_dim", default=head_dim or max(1, n_embd // n_head)),
         "n_inner": keys.size("intermediate_size"),
-        "eos_token_id": keys.end_of_text(n_vocab),
+        "eos_token_id": keys.end_of_text(n_vocab, eos),
     }
 
 

@@ -46,7 +46,7 @@ class Olmo2(Llama):
     @classmethod
     def from_hf(cls, keys: Keys) -> Self:
         """From a config.json of model_type "olmo2"."""
-        sizes, bias = read_sizes(keys), keys.flag("attention_bias", False)
+        sizes, bias = read_sizes(keys, eos=50_279), keys.flag("attention_bias", False)
         return cls(
             **sizes, rope=read_rope(keys, sizes["head_dim"], sizes["n_ctx"]), qkv_bias=bias, o_bias=bias,
             rms_norm_eps=keys.number("rms_norm_eps", 1e-5, 1e-12, 0.1), hidden_act=keys.get("hidden_act", "silu"),

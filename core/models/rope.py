@@ -96,7 +96,9 @@ class Llama3(Scaling):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.low_freq_factor >= self.high_freq_factor:
-            raise ConfigError(f"low_freq_factor {self.low_freq_factor:g} must be below {self.high_freq_factor:g}")
+            raise ConfigError(
+                f"low_freq_factor {self.low_freq_factor:g} must be below high_freq_factor {self.high_freq_factor:g}"
+            )
 
     def frequencies(self, rope: "Rope", n_text: int) -> Frequencies:
         plain = rope.plain()
@@ -180,6 +182,11 @@ class Divided(Scaling):
         return rope.plain() / np.asarray(self.factors, dtype=np.float64)
 
 
+def _is_theta(value: Any) -> bool:
+    """Whether this is a number that frequencies can be made of."""
+    return type(value) in (int, float) and 1 < value <= 1e15
+
+
 SCALINGS: dict[str, type[Scaling]] = {s.name: s for s in (Scaling, Linear, Dynamic, Llama3, Yarn, LongRope)}
 """By the names that `rope_type` has in config.json."""
 
@@ -200,12 +207,15 @@ class Rope:
     def __post_init__(self) -> None:
         if type(self.n) is not int or self.n < 2 or self.n % 2:
             raise ConfigError(f"{self.n} channels of a head are rotated; it must be an even number of 2 or more")
-        if type(self.theta) not in (int, float) or not 1 < self.theta <= 1e15:
+        if not _is_theta(self.theta):
             raise ConfigError(f"rope_theta is {said(self.theta)}; it must be a number above 1")
         for field in fields(self.scaling):
             value = getattr(self.scaling, field.name)
             if isinstance(value, tuple) and len(value) != self.n // 2:
-                raise ConfigError(f"{field.name} has {len(value)} numbers, and {self.n // 2} pairs are rotated")
+                raise ConfigError(
+                    f"{field.name} of rope_type {self.scaling.name!r} has {len(value)} numbers, "
+                    f"and {self.n // 2} pairs of channels are rotated"
+                )
 
     def plain(self) -> Frequencies:
         """The frequencies of a context that was not stretched."""
@@ -241,7 +251,10 @@ def read_rope(
     original          its first context, where `original_max_position_embeddings` stands outside of the scaling
     """
     found = _parameters(keys, layers)
-    given = {float(x) for x in (found.pop("rope_theta", None), keys.get(theta_key)) if _is_number(keys, theta_key, x)}
+    thetas = [x for x in (found.pop("rope_theta", None), keys.get(theta_key)) if x is not None]
+    if odd := [x for x in thetas if not _is_theta(x)]:
+        keys.fail(f"{theta_key} is {said(odd[0])}; it must be a number above 1")
+    given = set(map(float, thetas))
     if len(given) > 1:
         keys.fail(f"{theta_key} and rope_parameters contradict each other: {' and '.join(map(repr, sorted(given)))}")
     inner, outer = found.pop("partial_rotary_factor", None), keys.get(part_key or "partial_rotary_factor")
@@ -254,12 +267,6 @@ def read_rope(
         )
     except ConfigError as error:
         return keys.fail(str(error).removeprefix(f"{keys.where}: "))
-
-
-def _is_number(keys: Keys, name: str, value: Any) -> bool:
-    if value is not None and type(value) not in (int, float):
-        keys.fail(f"{name} is {said(value)}; it must be a number above 1")
-    return value is not None
 
 
 def _parameters(keys: Keys, layers: str | None) -> dict[str, Any]:

@@ -135,11 +135,3 @@ def test_transformers_reads_what_is_saved_to_the_same_logits(kind, change, tmp_p
     np.testing.assert_array_equal(peers.logits(back.eval(), IDS), peers.logits(theirs, IDS))
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["model_type"] == kind
     assert read_checkpoint(tmp_path / "ours")[0] == model
-
-
-@pytest.mark.parametrize(("kind", "change"), [case for case in ALL if case[1]], ids=named)
-def test_a_key_that_moves_the_logits_of_transformers_moves_ours(kind, change):
-    first, second = peers.make(changed(kind, {})), peers.make(changed(kind, change))
-    moved = not np.array_equal(peers.logits(first, IDS), peers.logits(second, IDS))
-
-    assert (model_from_hf(changed(kind, {}), "") != model_from_hf(changed(kind, change), "")) or not moved
