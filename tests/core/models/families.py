@@ -22,7 +22,7 @@ LONG = {
 LONG8 = {**LONG, "short_factor": [1.0 + i / 9 for i in range(8)], "long_factor": [1.5 + i for i in range(8)]}
 THREE = ["sliding_attention", "full_attention", "sliding_attention"]
 
-_ROPE = [
+_ROPE: list[dict[str, Any]] = [
     {"rope_scaling": LINEAR}, {"rope_scaling": DYNAMIC}, {"rope_scaling": LLAMA3},
     {"rope_scaling": {**LLAMA3, "low_freq_factor": 0.5, "high_freq_factor": 3.0, "factor": 2.5}},
     {"rope_scaling": YARN}, {"rope_scaling": {**YARN, "beta_fast": 4.0, "beta_slow": 0.5}},

@@ -5,6 +5,7 @@ import importlib
 import zlib
 from copy import deepcopy
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -35,16 +36,11 @@ def in_float64(kind: str):
         importlib.import_module(f"transformers.models.{folder}.modeling_{folder}"),
         importlib.import_module("transformers.modeling_rope_utils"),
     ]
-    narrow = torch.Tensor.float
-    torch.Tensor.float = lambda self: self.double()
-    for module in modules:
-        module.torch = Wide()
-    try:
-        yield
-    finally:
-        torch.Tensor.float = narrow
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(patch.object(torch.Tensor, "float", lambda self: self.double()))
         for module in modules:
-            module.torch = torch
+            stack.enter_context(patch.object(module, "torch", Wide()))
+        yield
 
 
 def config_class(kind: str) -> Any:

@@ -1,6 +1,7 @@
 """Whatever stands in a config.json: it describes a model, or one ConfigError says where and which key."""
 
 import json
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -14,8 +15,10 @@ from arrayformer.core.params import random_params
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-JUNK = [None, True, False, "x", "", "8", 0, -1, 1, 3, 7, 2.5, -0.0, 1e308, 1e-300, 10**90, [], [1], [[]], {}, {"a": []},
-        ["full_attention"], [None, None, None], {"rope_type": []}, {"rope_type": "yarn"}]  # fmt: skip
+JUNK: list[Any] = [
+    None, True, False, "x", "", "8", 0, -1, 1, 3, 7, 2.5, -0.0, 1e308, 1e-300, 10**90, [], [1], [[]], {}, {"a": []},
+    ["full_attention"], [None, None, None], {"rope_type": []}, {"rope_type": "yarn"},
+]  # fmt: skip
 
 WHERE = "/somewhere/config.json"
 
@@ -48,7 +51,7 @@ def judged(keys, *names):
         return model_from_hf(keys, WHERE)
     except ConfigError as error:
         said = str(error)
-        heads = said.replace("n_head ", "heads").replace("channels of", "heads channels of")
+        heads = said.replace("n_head ", "heads").replace("channels", "channels of heads")
         assert said.startswith(WHERE), said
         assert said.count(WHERE) == 1, said
         assert "\n" not in said
