@@ -135,7 +135,10 @@ def _numbers(gguf: Gguf, name: str) -> tuple[float, ...]:
 def read_weight(located: Located, tensor: Tensor, reading: Reading) -> np.ndarray:
     """One weight, float32, its memory taken once and its tensor dequantised a piece at a time."""
     source, weight, rows = located.source, located.weight, located.rows
-    out = np.empty(weight.shape, np.float32, reading.order(weight))
+    order = reading.order(weight)
+    if order == "K":
+        order = "F" if source.transposed else "C"
+    out = np.empty(weight.shape, np.float32, order)
     lines = out.T if source.transposed else out
     places = None
     if source.view:  # where each row of the file belongs

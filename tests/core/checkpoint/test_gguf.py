@@ -113,6 +113,13 @@ def test_weights_lie_in_memory_as_they_are_wanted(tmp_path: Path, order: Any) ->
         np.testing.assert_array_equal(x, y)
 
 
+def test_a_weight_may_lie_in_memory_as_the_file_has_it(tmp_path: Path) -> None:
+    _, params = read_checkpoint(write(tmp_path, file()), order=lambda _: "K")
+
+    assert params["wte"].flags["C_CONTIGUOUS"]
+    assert params["blocks"][0]["mlp"]["down_proj"]["w"].flags["F_CONTIGUOUS"]
+
+
 def test_a_packed_matrix_of_many_pieces_is_read_whole(tmp_path: Path) -> None:
     library = pytest.importorskip("gguf")
     x = np.random.default_rng(1).standard_normal((70_000, 32)).astype(np.float32)
