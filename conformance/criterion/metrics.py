@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from arrayformer.core.ops import log_softmax
+
 Array = Any  # NumPy arrays, whose functions have types only in part
 
 # Unit roundoff: half the distance from 1 to the next number.
@@ -77,12 +79,6 @@ def kl(r: Array, y: Array) -> Array:
     """Kullback-Leibler divergence of softmax(y) from softmax(r), per row, in nats. Reported, never judged."""
     log_r, log_y = log_softmax(r), log_softmax(y.astype(np.float64))
     return np.asarray(np.sum(np.exp(log_r) * (log_r - log_y), axis=-1))
-
-
-def log_softmax(z: Array) -> Array:
-    """Natural logarithm of softmax over the last axis."""
-    shifted = z - np.max(z, axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True)))
 
 
 def may_win(r: Array, limit: float) -> Array:

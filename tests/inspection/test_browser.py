@@ -14,13 +14,15 @@ from arrayformer.inspection.gather import Inspection
 from arrayformer.inspection.html import render_page
 from arrayformer.tokenizer import Tokenizer
 
+from .conftest import CONFIG
+
 
 @pytest.fixture(scope="module")
 def page(
     tmp_path_factory: pytest.TempPathFactory, found: Inspection, tokenizer: Tokenizer, engine: Engine, ids: list[int]
 ) -> Path:
     path = tmp_path_factory.mktemp("inspect") / "page.html"
-    content = for_page(found, tokenizer, "small", 4, compare(engine, engine, ids))
+    content = for_page(found, tokenizer, "small", CONFIG, compare(engine, engine, ids))
     path.write_text(render_page(content), encoding="utf-8")
     return path
 

@@ -3,11 +3,20 @@
 import numpy as np
 import pytest
 
+from arrayformer.backends.numpy.backend import NumpyBackend
+from arrayformer.core.architecture import Architecture
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError
-from arrayformer.core.params import map_paths
+from arrayformer.core.models.gemma import Gemma
+from arrayformer.core.models.gpt2 import GPT2
+from arrayformer.core.models.gpt_neox import GPTNeoX
+from arrayformer.core.models.llama import Llama
+from arrayformer.core.models.olmo2 import Olmo2
+from arrayformer.core.params import map_paths, random_params
 from arrayformer.inspection.compare import compare
+from arrayformer.inspection.content import for_page
 from arrayformer.inspection.gather import Inspection, inspect
+from arrayformer.tokenizer import Tokenizer
 
 from .conftest import CONFIG, MakeEngine
 
@@ -90,7 +99,7 @@ def test_comparing_names_the_step_where_a_fault_begins(engine: Engine, ids: list
     result = compare(engine, Engine(CONFIG, broken, engine.backend), ids)
 
     apart = [step.name for step in result.steps if step.largest > 0]
-    assert apart[0] == "h.1.mlp.act"
+    assert apart[0] == "h.1.mlp.fc"
     assert result.steps[0].name == "embed"
     assert result.divergence > 0
 
@@ -114,3 +123,34 @@ def test_a_backend_does_not_differ_from_itself(engine: Engine, ids: list[int]) -
 def test_texts_that_cannot_be_inspected_are_refused(engine: Engine, ids: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         inspect(engine, ids)
+
+
+@pytest.mark.parametrize("name", ["llama-3", "gemma2", "gemma3", "olmo2", "neox", "untied", "relu"])
+def test_every_architecture_is_looked_into(name: str) -> None:
+    pages = (GPT2, Llama, Gemma, Olmo2, GPTNeoX)
+    config: Architecture = next(page.probes()[name] for page in pages if name in page.probes())  # type: ignore[attr-defined]
+    engine = Engine(config, random_params(config.weights(), gain=0.3), NumpyBackend())
+    ids = [1, 5, 2, 7, 3, 4]
+    logits = engine.logits(ids).astype(np.float64)
+    log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+    found = inspect(engine, ids)
+
+    np.testing.assert_allclose(found.loss[1:], [-log_probs[i, ids[i + 1]] for i in range(5)], rtol=1e-4, atol=1e-4)
+    # The lens on the last layer is the model itself: its last norm with its epsilon, its head, its caps.
+    np.testing.assert_allclose(found.lens_probs[-1], np.sort(np.exp(log_probs))[:, :-6:-1], rtol=1e-4, atol=1e-6)
+    assert found.attention is not None
+    assert found.attention.shape == (config.n_layer, config.n_head, 6, 6)
+    np.testing.assert_allclose(found.attention.sum(-1), 1.0, rtol=1e-5)
+    assert found.attn_out.shape == found.mlp_out.shape == (config.n_layer, 6)
+
+
+def test_shared_keys_and_the_gate_are_compared_too(tokenizer: Tokenizer) -> None:
+    config = Llama.probes()["llama-3"]
+    engine = Engine(config, random_params(config.weights(), gain=0.3), NumpyBackend())
+
+    comparison = compare(engine, engine, [1, 5, 2, 7])
+    content = for_page(inspect(engine, [1, 5, 2, 7]), tokenizer, "m", config, comparison)
+
+    assert {"h.0.attn.k_rotated", "h.2.mlp.gate", "h.2.mlp.up"} <= {step.name for step in comparison.steps}
+    assert (content["nHead"], content["nKvHead"]) == (6, 2)

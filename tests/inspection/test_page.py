@@ -19,6 +19,8 @@ from arrayformer.inspection.html import render_page
 from arrayformer.inspection.terminal import visible
 from arrayformer.tokenizer import Tokenizer
 
+from .conftest import CONFIG
+
 
 class Elements(HTMLParser):
     """The elements of a page with their attributes, and the text of its data element."""
@@ -39,7 +41,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(found: Inspection, tokenizer: Tokenizer) -> str:
-    return render_page(for_page(found, tokenizer, "a <model> & more", 4))
+    return render_page(for_page(found, tokenizer, "a <model> & more", CONFIG))
 
 
 def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
@@ -89,7 +91,7 @@ def test_heads_are_averaged_where_all_would_be_too_many(found: Inspection) -> No
 
 
 def test_a_backend_that_does_not_tell_leaves_attention_out(found: Inspection, tokenizer: Tokenizer) -> None:
-    content = for_page(replace(found, attention=None), tokenizer, "m", 4)
+    content = for_page(replace(found, attention=None), tokenizer, "m", CONFIG)
 
     assert (content["heads"], content["attention"]) == (0, "")
 
@@ -98,7 +100,7 @@ def test_64_tokens_of_the_default_models_shape_stay_below_3_mb(tokenizer: Tokeni
     config = tiny(n_vocab=4096, n_ctx=64, n_embd=64, n_head=8, n_layer=6)
     found = inspect(Engine(config, random_params(config.weights(), gain=0.3), get_backend("numpy")), list(range(64)))
 
-    assert len(render_page(for_page(found, tokenizer, "m", 8)).encode()) < 1_000_000
+    assert len(render_page(for_page(found, tokenizer, "m", config)).encode()) < 1_000_000
 
 
 def test_json_holds_every_array_and_null_for_what_is_not_defined(found: Inspection, tokenizer: Tokenizer) -> None:

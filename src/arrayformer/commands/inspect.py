@@ -89,7 +89,7 @@ def show(
         from arrayformer.core.files.atomic import write_whole
         from arrayformer.inspection.html import render_page
 
-        page = content.for_page(found, model.tokenizer, Path(name).name, model.config.n_head, comparison)
+        page = content.for_page(found, model.tokenizer, Path(name).name, model.config, comparison)
         text = render_page(page).encode("utf-8")
         write_whole(html, text)
         click.echo(f"{html}: {len(text) / 1e6:.1f} MB; open it in a browser", err=True)

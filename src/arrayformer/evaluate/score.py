@@ -8,6 +8,7 @@ import numpy as np
 from arrayformer.core.array_api import Array, array_namespace
 from arrayformer.core.engine import Context, Engine
 from arrayformer.core.errors import NumericError
+from arrayformer.core.ops import logsumexp
 from arrayformer.evaluate.totals import Outcome
 from arrayformer.evaluate.windows import Window
 
@@ -18,10 +19,8 @@ LOGIT_BYTES = 1 << 28
 def losses(logits: Array, targets: Array) -> tuple[Array, Array]:
     """logits [..., n_vocab], targets [...] int -> (-ln p of each target [...], 1 where it is the likeliest [...])"""
     xp = array_namespace(logits)
-    highest = xp.max(logits, axis=-1, keepdims=True)
-    total = xp.log(xp.sum(xp.exp(logits - highest), axis=-1, keepdims=True))
     own = xp.take_along_axis(logits, targets[..., None], axis=-1)
-    loss = (total - (own - highest))[..., 0]
+    loss = (logsumexp(logits) - own)[..., 0]
     likeliest = xp.argmax(logits, axis=-1)
     return loss, xp.astype(likeliest == xp.astype(targets, likeliest.dtype), targets.dtype)
 

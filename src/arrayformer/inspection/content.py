@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayformer.core.architecture import Architecture
 from arrayformer.inspection.compare import Comparison
 from arrayformer.inspection.gather import Inspection
 from arrayformer.tokenizer import Tokenizer
@@ -93,8 +94,9 @@ def finite(x: Any) -> Any:
 
 
 def for_page(
-    found: Inspection, tokenizer: Tokenizer | None, model: str, n_head: int, comparison: Comparison | None = None
-) -> dict[str, Any]:
+    found: Inspection, tokenizer: Tokenizer | None, model: str, config: Architecture,
+    comparison: Comparison | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """What the page shows, in few bytes: texts once per id, attention as bytes."""
     used = {*found.ids, *found.next_ids.ravel().tolist(), *found.lens_ids.ravel().tolist()}
     heads, packed = pack_attention(found.attention)
@@ -106,7 +108,8 @@ def for_page(
         "nextIds": found.next_ids.tolist(), "nextProbs": numbers(found.next_probs, 3),
         "lensIds": found.lens_ids.tolist(), "lensProbs": numbers(found.lens_probs, 3),
         "lensTrue": numbers(found.lens_true, 3),
-        "nLayer": len(found.attn_out), "nHead": n_head, "heads": heads, "attention": packed,
+        "nLayer": len(found.attn_out), "nHead": config.n_head, "nKvHead": config.n_kv_head,
+        "heads": heads, "attention": packed,
         "residual": numbers(found.residual, 4), "attnOut": numbers(found.attn_out, 4),
         "mlpOut": numbers(found.mlp_out, 4), "perplexity": finite(found.perplexity),
         "comparison": comparison and finite(asdict(comparison)),

@@ -9,7 +9,7 @@ from arrayformer.core.array_api import Array, array_namespace
 from arrayformer.core.checks import check_context, check_ids, check_whole
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import InputError, NumericError
-from arrayformer.core.ops import Tap
+from arrayformer.core.ops import Tap, logsumexp, untouched
 
 LENS_IDS = 5
 """How many ids the logit lens shows for each layer and token."""
@@ -70,18 +70,26 @@ class Recorder:
         self.next = engine.backend.asarray(np.array([[*ids[1:], 0]]))
         self.seen: dict[str, np.ndarray] = {}
         self.lens: list[dict[str, np.ndarray]] = []
+        self.stream: np.ndarray | None = None
 
     def __call__(self, name: str, x: Array) -> Array:
         """Take from `x` what is wanted under `name`."""
         if name.endswith("attn.probs"):
             self.seen[name] = self.host(x)[0, :, : self.n, : self.n]
-        elif name == "embed" or name.endswith((".attn.proj", ".mlp.proj", ".end")):
-            self.seen[name] = np.linalg.norm(self.host(x)[0, : self.n].astype(np.float64), axis=-1)
+        elif name == "embed" or name.endswith((".mid", ".end")):
+            self.follow(name, self.host(x)[0, : self.n].astype(np.float64))
         if name == "embed" or name.endswith(".end"):
             self.lens.append(self.read_out(self.unembed(x[:, : self.n]), LENS_IDS))
         if name == "logits":
             self.seen |= self.read_out(x[:, : self.n], self.top_k)
         return x
+
+    def follow(self, name: str, stream: np.ndarray) -> None:
+        """The stream [seq, n_embd] and what was added to it since it was last seen, whatever norms stood between."""
+        self.seen[name] = np.linalg.norm(stream, axis=-1)
+        if self.stream is not None:
+            self.seen[f"{name} added"] = np.linalg.norm(stream - self.stream, axis=-1)
+        self.stream = stream
 
     def host(self, x: Array) -> np.ndarray:
         """`x` as a NumPy array."""
@@ -92,22 +100,19 @@ class Recorder:
 
         nostalgebraist, "interpreting GPT: the logit lens" (2020). The model's own functions and weights, no others.
         """
-        params, ops = self.engine.params, self.engine.ops
-        return ops.unembed(ops.layer_norm(x, **params["ln_f"]), params.get("lm_head", params["wte"]))
+        return self.engine.config.head(self.engine.params, x, self.engine.ops, untouched)
 
     def read_out(self, logits: Array, k: int) -> dict[str, np.ndarray]:
         """logits [1, seq, n_vocab] -> what is shown of them; only this much leaves the device."""
         xp = array_namespace(logits)
         values, ids = self.engine.ops.top_k(logits, min(k, logits.shape[-1]))
-        highest = xp.max(logits, axis=-1, keepdims=True)
-        exps = xp.exp(logits - highest)
-        total = xp.sum(exps, axis=-1, keepdims=True)
+        total = logsumexp(logits)
+        log_probs = logits - total
         own = xp.take_along_axis(logits, self.next[..., None], axis=-1)
         above = xp.sum(xp.astype(logits > own, self.next.dtype), axis=-1)
-        spread = xp.log(total)[..., 0] - xp.sum(exps * (logits - highest), axis=-1) / total[..., 0]
         found = {
-            "ids": ids, "probs": xp.exp(values - highest) / total, "true": (xp.exp(own - highest) / total)[..., 0],
-            "loss": (xp.log(total) - (own - highest))[..., 0], "rank": above, "entropy": spread,
+            "ids": ids, "probs": xp.exp(values - total), "true": xp.exp(own - total)[..., 0],
+            "loss": (total - own)[..., 0], "rank": above, "entropy": -xp.sum(xp.exp(log_probs) * log_probs, axis=-1),
         }  # fmt: skip
         return {name: self.host(x)[0] for name, x in found.items()}
 
@@ -156,6 +161,6 @@ def assemble(engine: Engine, ids: list[int], recorder: Recorder) -> Inspection:
         lens_ids=stack["ids"], lens_probs=stack["probs"].astype(np.float64), lens_true=true,
         attention=np.stack(probs).astype(np.float32) if len(probs) == len(layers) else None,
         residual=np.stack([seen["embed"], *(seen[f"{layer}.end"] for layer in layers)]),
-        attn_out=np.stack([seen[f"{layer}.attn.proj"] for layer in layers]),
-        mlp_out=np.stack([seen[f"{layer}.mlp.proj"] for layer in layers]),
+        attn_out=np.stack([seen[f"{layer}.mid added"] for layer in layers]),
+        mlp_out=np.stack([seen[f"{layer}.end added"] for layer in layers]),
     )  # fmt: skip

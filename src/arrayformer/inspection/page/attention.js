@@ -6,6 +6,11 @@ const headNames = data.heads === data.nHead && data.heads > 1
   ? [...Array(data.heads).keys(), "mean"] : data.heads === data.nHead ? [0] : ["mean"];
 const means = new Map();
 
+// Which keys a head reads, where several heads share them.
+function shared(head) {
+  return data.nKvHead < data.nHead ? `, keys ${Math.floor(head / (data.nHead / data.nKvHead))}` : "";
+}
+
 // The lower triangle of a head, row by row: bytes that are 255 times the square root of a weight.
 function levels(layer, head) {
   const of = (h) => bytes.subarray((layer * data.heads + h) * triangle, (layer * data.heads + h + 1) * triangle);
@@ -70,7 +75,7 @@ function startAttention() {
       button.setAttribute("aria-checked", chosen);
       button.tabIndex = chosen ? 0 : -1;
     });
-    byId("head-name").textContent = `Layer ${state.layer}, ${headNames[state.head] === "mean" ? "mean of all heads" : `head ${state.head}`}`;
+    byId("head-name").textContent = `Layer ${state.layer}, ${headNames[state.head] === "mean" ? "mean of all heads" : `head ${state.head}${shared(state.head)}`}`;
     looks(options);
     matrix.draw();
   });
@@ -89,7 +94,7 @@ function headButtons() {
       const canvas = make("canvas");
       const button = make("button", { type: "button", tabIndex: -1 }, canvas);
       button.setAttribute("role", "radio");
-      button.setAttribute("aria-label", `layer ${layer}, ${name === "mean" ? "mean of all heads" : `head ${name}`}`);
+      button.setAttribute("aria-label", `layer ${layer}, ${name === "mean" ? "mean of all heads" : `head ${name}${shared(name)}`}`);
       button.addEventListener("click", () => { button.focus(); show({ layer, head }); });
       grid.append(button);
       found.push({ button, canvas, layer, head });
