@@ -128,7 +128,7 @@ def test_texts_that_cannot_be_inspected_are_refused(engine: Engine, ids: list[in
 @pytest.mark.parametrize("name", ["llama-3", "gemma2", "gemma3", "olmo2", "neox", "untied", "relu"])
 def test_every_architecture_is_looked_into(name: str) -> None:
     pages = (GPT2, Llama, Gemma, Olmo2, GPTNeoX)
-    config: Architecture = next(page.probes()[name] for page in pages if name in page.probes())  # type: ignore[attr-defined]
+    config: Architecture = next(page.probes()[name] for page in pages if name in page.probes())
     engine = Engine(config, random_params(config.weights(), gain=0.3), NumpyBackend())
     ids = [1, 5, 2, 7, 3, 4]
     logits = engine.logits(ids).astype(np.float64)
