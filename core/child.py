@@ -60,6 +60,15 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-P", *arguments]
 
 
+_children: "weakref.WeakSet[Child]" = weakref.WeakSet()
+
+
+def kill_all() -> None:
+    """End the children of all threads at once: whoever waits for an answer is told that they ended."""
+    for child in list(_children):
+        child.kill()
+
+
 class Child:
     """A child process. It ends with the `with` block; `start` begins another one.
 
@@ -76,6 +85,7 @@ class Child:
         self._stderr = stderr
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
+        _children.add(self)
 
     @property
     def running(self) -> bool:
@@ -142,6 +152,11 @@ class Child:
     def close(self) -> None:
         """End the process: it is asked to by the end of its requests, and killed where it does not."""
         self._stop(patience=LONGEST_END)
+
+    def kill(self) -> None:
+        """End the process at once, from any thread."""
+        if self._process is not None:
+            self._end()
 
     def __enter__(self) -> Self:
         return self

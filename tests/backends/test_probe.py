@@ -1,8 +1,14 @@
 """Trying a backend in a process of its own."""
 
+import os
+import signal
+import threading
+import time
+
 import pytest
 
 from arrayformer.backends.probe import check_backend
+from arrayformer.commands.probing import checked
 from arrayformer.core.errors import BackendError, BackendNotFoundError
 
 from .conftest import Install, backend_source
@@ -38,6 +44,17 @@ def test_a_plugin_that_hangs_is_ended_and_shown_where(install: Install) -> None:
     assert report.state == "broken"
     assert report.error == "no answer within 1.5 seconds"
     assert "wait_for_ever" in report.traceback
+
+
+def test_ctrl_c_ends_what_is_being_tried(install: Install) -> None:
+    install("while True: pass")
+    threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    start = time.monotonic()
+
+    with pytest.raises(KeyboardInterrupt):
+        checked(["acme@acme-af"], 60)
+
+    assert time.monotonic() - start < 5
 
 
 def test_a_backend_that_works_says_what_it_can(install: Install) -> None:
