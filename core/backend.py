@@ -33,6 +33,7 @@ class Backend:
     compiles          whether each new shape costs a compilation, so that lengths are rounded up to buckets
     deterministic     whether the same call gives the same bits
     batch_invariant   whether a row gives the same bits in any batch
+    multiplies_packed whether it multiplies packed weights as they are: then those of a file stay packed
     overrides         functions of `core/ops.py` this library has faster, by name
     """
 
@@ -45,6 +46,7 @@ class Backend:
     compiles: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
     batch_invariant: ClassVar[bool] = False
+    multiplies_packed: ClassVar[bool] = False
 
     def __init__(self, device: str | None = None, dtype: str | None = None) -> None:
         self.device = self._choose("device", device, self.devices())

@@ -35,6 +35,7 @@ class NumbaBackend(NumpyBackend):
     xp = xp
     dtypes = ("float32", "bfloat16")
     consumes_cache: ClassVar[bool] = True
+    multiplies_packed: ClassVar[bool] = COMPILES
 
     @property
     def overrides(self) -> Mapping[str, Callable[..., Any]]:

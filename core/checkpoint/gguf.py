@@ -19,6 +19,8 @@ from arrayformer.core.errors import ConfigError, ModelFileError
 from arrayformer.core.files.untrusted import ModelFile, open_inside, shown
 from arrayformer.core.models.gguf_keys import GgufKeys
 from arrayformer.core.models.registry import find_model
+from arrayformer.core.packed import Packed
+from arrayformer.core.packing import FROM_GGUF, from_blocks
 from arrayformer.core.params import Params
 
 MODEL_TYPES = {
@@ -53,7 +55,7 @@ def read_metadata(path: Path) -> dict[str, Value]:
 
 
 def read_gguf_model(path: Path, reading: Reading) -> tuple[Architecture, Params]:
-    """The model and weights of a GGUF file, the weights float32.
+    """The model and weights of a GGUF file: float32, or packed as they are where `reading` says so.
 
     Memory is taken for the weights, and for a piece of one tensor. Raises ConfigError for metadata that describes no
     model this project runs, ModelFileError for any other fault of the file.
@@ -65,10 +67,16 @@ def read_gguf_model(path: Path, reading: Reading) -> tuple[Architecture, Params]
         file, tensors = gguf.file, {name: x for name, x in gguf.tensors.items() if name not in keys.no_weights}
         named = {name: _stored(file, tensor) for name, tensor in tensors.items()}
         located = check_tensors(model, named, model.gguf_source, file.path, reading.ignore_extra, _FORMATS)
-        check_memory(4 * sum(math.prod(x.weight.shape) for x in located.values()), file.path)
 
-        def read(place: Located) -> np.ndarray:
-            return read_weight(place, tensors[place.source.name], reading)
+        def read(place: Located) -> np.ndarray | Packed:
+            tensor = tensors[place.source.name]
+            return (
+                read_packed(place, tensor)
+                if _stays_packed(place, tensor, reading)
+                else read_weight(place, tensor, reading)
+            )
+
+        check_memory(sum(_memory(x, tensors[x.source.name], reading) for x in located.values()), file.path)
 
         params = read_each(model, located, read, reading.progress)
         gguf.file.check_unchanged()
@@ -130,6 +138,37 @@ def _numbers(gguf: Gguf, name: str) -> tuple[float, ...]:
     if len(tensor.shape) != 1 or tensor.shape[0] > MAX_NUMBERS:
         raise ModelFileError(f"{gguf.file.path}: tensor {name}: shape {list(tensor.shape)}; a short vector is needed")
     return tuple(x.item() for _, values in _pieces(gguf.file, tensor, (0, tensor.shape[0]), False) for x in values)
+
+
+def _stays_packed(place: Located, tensor: Tensor, reading: Reading) -> bool:
+    """Whether a weight can be used as the file has it: each output of a matrix, or each id of a table, in a row."""
+    by_row = place.weight.role == "table" or (place.source.transposed and place.weight.role in ("column", "row"))
+    kept = reading.packed and tensor.format.name in FROM_GGUF and len(tensor.shape) == 2
+    return kept and by_row and place.source.add == 0.0
+
+
+def _memory(place: Located, tensor: Tensor, reading: Reading) -> int:
+    """Bytes that a weight takes."""
+    n = math.prod(place.weight.shape)
+    if _stays_packed(place, tensor, reading):
+        return n // tensor.format.size * tensor.format.block.itemsize
+    return 4 * n
+
+
+def read_packed(located: Located, tensor: Tensor) -> Packed:
+    """One weight as the file has it, its rows in the order the graph wants. Raises ModelFileError for odd scales."""
+    first, last = located.rows
+    n_block = tensor.shape[1] // tensor.format.size
+    blocks = np.empty((last - first) * n_block, tensor.format.block)
+    size = tensor.format.block.itemsize
+    located.tensor.file.read_into(tensor.offset + first * n_block * size, blocks.view(np.uint8).data)
+    for name in {"d", "m"} & set(blocks.dtype.names or ()):
+        _check_finite(located.tensor.file, tensor, blocks[name].reshape(-1, n_block), first)
+    packed = from_blocks(tensor.format.name, blocks, last - first)
+    if located.source.view:
+        order = np.arange(last - first).reshape(located.source.view).transpose(located.source.axes).reshape(-1)
+        packed = packed.rows(order)
+    return packed
 
 
 def read_weight(located: Located, tensor: Tensor, reading: Reading) -> np.ndarray:

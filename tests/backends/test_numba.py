@@ -10,6 +10,7 @@ numba = pytest.importorskip("numba")
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
 # ruff: noqa: E402
+import arrayformer
 from arrayformer.backends.numba import compiled, elementwise, parallel
 from arrayformer.backends.numba import ops as numba_ops
 from arrayformer.backends.registry import get_backend
@@ -298,3 +299,12 @@ def test_weights_given_away_are_not_copied_where_they_lie_right():
 
     assert np.shares_memory(placed["w"], w)
     assert np.shares_memory(placed["t"], w)
+
+
+def test_a_model_is_packed_where_it_is_asked_for_and_writes_on():
+    model = arrayformer.load("fable", backend="numba", pack="q8_0")
+
+    made = model.generate("Once upon a time", max_new_tokens=8)
+
+    assert len(made.ids) == 8
+    assert not any(isinstance(x, np.ndarray) for path, x in walk(model.engine.params) if path.endswith("c_fc.w"))

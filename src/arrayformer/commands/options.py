@@ -29,6 +29,7 @@ class ModelOptions:
     device: Annotated[str | None, "Where it computes, for example cpu or cuda:0."] = None
     dtype: Annotated[str | None, "Of the weights: what `arrayformer backends` lists."] = None
     mesh: Annotated[str | None, "For backends that spread a model over devices."] = None
+    pack: Annotated[str | None, "Round large matrices to 8 or 4 bits, as llama.cpp does: q8_0, q4_0."] = None
     allow_nonfinite: Annotated[bool, "Load weights that hold NaN or infinity."] = False
     ignore_extra: Annotated[bool, "Load weights among which are tensors the model has not."] = False
 
