@@ -9,6 +9,5 @@ the table of tensors, then the config against that table; only then is memory ta
 
 from arrayformer.core.checkpoint.read import read_checkpoint
 from arrayformer.core.checkpoint.save import save_checkpoint
-from arrayformer.seed import load_encoder_hparams_and_params
 
-__all__ = ["load_encoder_hparams_and_params", "read_checkpoint", "save_checkpoint"]
+__all__ = ["read_checkpoint", "save_checkpoint"]

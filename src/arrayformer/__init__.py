@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from arrayformer.api import Model, load
     from arrayformer.chat import Conversation
-    from arrayformer.core.checkpoint import load_encoder_hparams_and_params, save_checkpoint
+    from arrayformer.core.checkpoint import save_checkpoint
     from arrayformer.core.errors import ArrayformerError
     from arrayformer.core.generate.options import Options
     from arrayformer.core.models.gpt2 import ffn, gpt2, mha, transformer_block
     from arrayformer.core.ops import attention, gelu, layer_norm, linear, softmax
     from arrayformer.core.plugins.hooks import hookimpl
     from arrayformer.generation import Generation, Stream
+    from arrayformer.seed import load_encoder_hparams_and_params
     from arrayformer.tokenizer import Tokenizer
 
     __version__: str
@@ -48,7 +49,8 @@ _HOMES = {
     "arrayformer.api": ("Model", "load"),
     "arrayformer.chat": ("Conversation",),
     "arrayformer.core.plugins.hooks": ("hookimpl",),
-    "arrayformer.core.checkpoint": ("load_encoder_hparams_and_params", "save_checkpoint"),
+    "arrayformer.core.checkpoint": ("save_checkpoint",),
+    "arrayformer.seed": ("load_encoder_hparams_and_params",),
     "arrayformer.core.errors": ("ArrayformerError",),
     "arrayformer.core.models.gpt2": ("ffn", "gpt2", "mha", "transformer_block"),
     "arrayformer.core.ops": ("attention", "gelu", "layer_norm", "linear", "softmax"),

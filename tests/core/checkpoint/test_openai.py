@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from arrayformer.core.checkpoint import load_encoder_hparams_and_params, read_checkpoint
+from arrayformer.core.checkpoint import read_checkpoint
 from arrayformer.core.checkpoint.bundle import read_bundle
 from arrayformer.core.checkpoint.crc32c import crc32c, masked
 from arrayformer.core.checkpoint.openai import openai_source
@@ -19,6 +19,7 @@ from arrayformer.core.errors import InputError, ModelFileError
 from arrayformer.core.files.untrusted import open_inside
 from arrayformer.core.models.gpt2 import gpt2
 from arrayformer.core.params import walk
+from arrayformer.seed import load_encoder_hparams_and_params
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "openai_tiny"
 INDEX, DATA = "model.ckpt.index", "model.ckpt.data-00000-of-00001"
