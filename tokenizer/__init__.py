@@ -1,4 +1,4 @@
-"""Text <-> ids: byte-level BPE. No arrays here, and of the rest of the project only its errors."""
+"""Text <-> ids: byte-level BPE, and conversations as ids. No arrays here, and no model."""
 
 from arrayformer.tokenizer.chat import ChatTemplate, chat_template_of
 from arrayformer.tokenizer.errors import UnsupportedTokenizerError

@@ -27,8 +27,21 @@ MERGES = ["h e", "l l", "he ll", "Ġ hell", "# #"]
 TOKENS = [*PRINTABLE, *(merge.replace(" ", "") for merge in MERGES), "<|endoftext|>"]
 VOCAB = json.dumps({token: id for id, token in enumerate(TOKENS)}).encode()
 MERGES_TXT = "\n".join(["#version: 0.2", *MERGES, ""]).encode()
+FLAGS = {"special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+CONFIG = json.dumps(
+    {
+        "tokenizer_class": "GPT2Tokenizer",
+        "eos_token": "<|endoftext|>",
+        "add_bos_token": False,
+        "added_tokens_decoder": {str(len(TOKENS) - 1): {"content": "<|endoftext|>", **FLAGS}},
+        "chat_template": "{{ messages }}",
+    }
+).encode()
 TOKENIZER_JSON = json.dumps(
     {
+        "added_tokens": [{"id": len(TOKENS) - 1, "content": "<|endoftext|>", **FLAGS}],
+        "post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]},
+        "decoder": {"type": "ByteLevel"},
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
         "model": {"type": "BPE", "vocab": json.loads(VOCAB), "merges": [merge.split() for merge in MERGES]},
     }
@@ -73,13 +86,15 @@ def check(data: bytes) -> None:
             check_files(Path(directory), {"vocab.json": rest, "merges.txt": MERGES_TXT})
         elif kind == b"m":
             check_files(Path(directory), {"vocab.json": VOCAB, "merges.txt": rest})
+        elif kind == b"c":
+            check_files(Path(directory), {"vocab.json": VOCAB, "merges.txt": MERGES_TXT, "tokenizer_config.json": rest})
         elif kind == b"j":
             check_files(Path(directory), {"tokenizer.json": rest})
         else:
             check_text(rest)
 
 
-SEEDS = [b"v" + VOCAB, b"m" + MERGES_TXT, b"j" + TOKENIZER_JSON, b"t" + PROBE.encode()]
+SEEDS = [b"v" + VOCAB, b"m" + MERGES_TXT, b"c" + CONFIG, b"j" + TOKENIZER_JSON, b"t" + PROBE.encode()]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

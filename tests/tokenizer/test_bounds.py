@@ -186,7 +186,7 @@ def test_more_merges_than_any_table_has_are_refused_before_they_are_split(tmp_pa
 
 @pytest.mark.parametrize("unit", ["a", "antidisestablishmentarianisticfloccinaucinihilipilification ", "é "])
 def test_explaining_a_long_text_takes_bounded_memory(unit):
-    text = (unit * 100_000)[: 50_000 if unit == "é " else 100_000]
+    text = (unit * 30_000)[:30_000]
     tracemalloc.start()
     try:
         shown = str(gpt2_tokenizer().explain(text))
@@ -194,7 +194,7 @@ def test_explaining_a_long_text_takes_bounded_memory(unit):
     finally:
         tracemalloc.stop()
 
-    assert peak < 120 << 20
+    assert peak < 30 << 20
     assert shown.endswith(" ".join(map(str, gpt2_tokenizer().encode(text)[-3:])))
 
 
