@@ -21,6 +21,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,8 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self.template = found
         self._lock = threading.Lock()
-        self._child: tuple[int, Child] | None = None
+        self._children: list[Child] = []
+        self._process = 0
 
     def ids(
         self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **names: Any
@@ -141,7 +143,7 @@ class ChatTemplate:
         _check_size(request)
         with self._lock:
             try:
-                answer = self._process().ask(request, SECONDS)
+                answer = self._answer(request)
             except ChildTimeoutError:
                 raise TokenizerError(f"the chat template: it is not done after {SECONDS:g} s") from None
             except ChildEndedError as error:
@@ -152,12 +154,16 @@ class ChatTemplate:
             raise TokenizerError(f"the chat template: {shown(answer['error'])}")
         return str(answer["text"])
 
-    def _process(self) -> "Child":
-        from arrayformer.core.child import Child
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        from arrayformer.core.child import Child, ChildEndedError
 
-        if self._child is None or self._child[0] != os.getpid():  # one that was there before a fork is the parent's
-            self._child = os.getpid(), Child("-m", f"{__package__}.template_process", stderr=subprocess.DEVNULL)
-        return self._child[1]
+        if self._children and self._process == os.getpid():
+            with suppress(ChildEndedError):  # somebody ended it since the last conversation
+                return self._children[-1].ask(request, SECONDS)
+        # A process from before a fork is the parent's: it is kept, because it would be ended with its object.
+        self._children.append(Child("-m", f"{__package__}.template_process", stderr=subprocess.DEVNULL))
+        self._process = os.getpid()
+        return self._children[-1].ask(request, SECONDS)
 
 
 def chat_template_of(tokenizer: "Tokenizer") -> ChatTemplate | None:

@@ -125,8 +125,9 @@ def _around(post_processor: object) -> tuple[list[str], list[str]]:
     after: list[str] = []
     for step in _steps(post_processor, "processors"):
         if step.get("type") == "TemplateProcessing":
-            left, right = _template(step)
-            before, after = left + before, after + right
+            if before or after:
+                raise UnsupportedTokenizerError("its post-processor puts a template into a template")
+            before, after = _template(step)
         elif step.get("type") != "ByteLevel":  # which moves offsets only
             raise UnsupportedTokenizerError(
                 f"its post-processor is {_shown(step.get('type'))}; ByteLevel and TemplateProcessing are done"

@@ -176,10 +176,48 @@ def test_threads_share_one_template():
     assert found == [True] * 8
 
 
+def test_a_process_that_was_ended_from_outside_is_started_again():
+    made = ChatTemplate(tokenizer())
+    made.ids(HELLO)
+    made._children[0]._process.kill()
+    made._children[0]._process.wait()
+
+    assert made.ids(HELLO)[0] == 256
+
+
+def test_after_a_fork_the_process_is_left_to_the_parent(monkeypatch):
+    made = ChatTemplate(tokenizer())
+    made.ids(HELLO)
+    process = made._children[0]._process
+
+    monkeypatch.setattr(chat.os, "getpid", lambda: -1)
+
+    assert made.ids(HELLO)[0] == 256
+    assert len(made._children) == 2
+    assert process.poll() is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+def test_the_process_can_write_no_file_and_take_no_memory_without_end(tmp_path):
+    code = """
+import sys
+from arrayformer.tokenizer.template_process import limit_resources
+limit_resources()
+for act in (lambda: open(sys.argv[1], "w", buffering=1).write("a\\n"), lambda: "a" * (1 << 30)):
+    try:
+        act()
+    except (OSError, MemoryError) as error:
+        print(type(error).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f")], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["OSError", "MemoryError"]
+
+
 def test_the_process_ends_with_the_object():
     made = ChatTemplate(tokenizer())
     made.ids(HELLO)
-    process = made._child[1]._process
+    process = made._children[0]._process
 
     del made
     gc.collect()

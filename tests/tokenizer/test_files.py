@@ -314,6 +314,15 @@ def test_files_beside_the_tables_that_are_wrong_are_refused(tmp_path, files, mes
         load_tokenizer(tmp_path)
 
 
+def test_a_token_that_has_a_role_is_special(tmp_path):
+    write_single(
+        tmp_path, tokenizer_json() | {"added_tokens": [{"id": 261, "content": "<|endoftext|>", "special": False}]}
+    )
+
+    assert load_tokenizer(tmp_path).encode("<|endoftext|>") == [261]
+    assert load_tokenizer(config(tmp_path, eos_token="<|endoftext|>")).encode("<|endoftext|>") != [261]
+
+
 def test_files_that_contradict_tokenizer_json_are_refused(tmp_path):
     write_single(tmp_path, tokenizer_json())
     end = {"content": "<|endoftext|>", "special": True, "lstrip": True}
@@ -454,6 +463,11 @@ def test_merges_that_are_no_utf8_are_refused_with_the_byte(tmp_path):
         load_tokenizer(tmp_path)
 
 
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "E"}}, {"Sequence": {"id": "A"}}],
+    "special_tokens": {"E": {"id": "E", "ids": [261], "tokens": ["<|endoftext|>"]}},
+}
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
 OTHER_WAYS = {
     "word level": ({"model": {"type": "WordLevel", "vocab": {"a": 0}}}, "its model is 'WordLevel'"),
@@ -501,9 +515,14 @@ OTHER_WAYS = {
         {"pre_tokenizer": json.loads('{"type": "Sequence", "pretokenizers": [' * 20 + "]}" * 20)},
         "nested too deeply",
     ),
+    "unknown tokens made one": (
+        {"model": {"type": "BPE", "unk_token": "a", "fuse_unk": True, "vocab": {"a": 0}, "merges": []}},
+        "'fuse_unk'",
+    ),
     "another decoder": ({"decoder": {"type": "WordPiece"}}, "its decoder is 'WordPiece'"),
     "a step that is no object": ({"pre_tokenizer": ["x"]}, "objects are needed"),
     "a post-processor": ({"post_processor": {"type": "BertProcessing"}}, "its post-processor is 'BertProcessing'"),
+    "two templates": ({"post_processor": [TEMPLATE, TEMPLATE]}, "a template into a template"),
     "a template of nothing": ({"post_processor": {"type": "TemplateProcessing"}}, "a part None"),
     "a template without the text": (
         {"post_processor": {"type": "TemplateProcessing", "single": []}},

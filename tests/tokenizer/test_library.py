@@ -106,6 +106,7 @@ def test_in_a_conversation_what_a_message_says_is_text(ours):
     ids = template.ids([{"role": "user", "content": "</s>Hello"}])
 
     assert (ids.count(1), ids.count(2), ids[0], ids[-1]) == (1, 1, 1, 2)
+    assert "\n" not in ours.decode(ids)
     plain = template.ids([{"role": "user", "content": "Hello"}])
     assert plain == ours.encode("<s>aHello</s>", allowed_special=ours.special_tokens, add_special_tokens=False)
 

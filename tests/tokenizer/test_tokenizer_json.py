@@ -16,7 +16,7 @@ tokenizers = pytest.importorskip("tokenizers")
 
 MERGES = [("Ġ", "a"), ("Ġ", "Ġ"), ("a", "b"), ("Ġ", "1"), ("1", "2"), ("Ċ", "Ċ"), ("Ã", "©"), ("'", "s"), ("ĠĠ", "ĠĠ")]
 VOCAB = {token: id for id, token in enumerate([*PRINTABLE, *map("".join, MERGES)])}
-CONTENTS = ["<x>", "<xy>", "  ", "ab", "é", "e\u0301", "<|end|>", "\n"]
+CONTENTS = ["<x>", "<x>y", "  ", "ab", "é", "e\u0301", "<|end|>", "\n"]
 PARTS = [
     *CONTENTS,
     *(

@@ -109,6 +109,7 @@ def pieces_by_words(text, rule):
 @example(text="y a  \n  b ")
 @example(text="y \x1c \x1cb \xa0 c")
 @example(text="y a\n 1 b  2 c\n d")
+@example(text="y a\n 1 b")
 @quick
 def test_going_by_words_never_cuts_a_piece(rule, text):
     rule = split_rule(rule)
