@@ -126,6 +126,16 @@ def ordinary(tokens):
     return {token["content"] for token in tokens if token["special"] and token["content"] in VOCAB}
 
 
+def test_of_several_added_tokens_at_one_place_the_longest_is_taken(tmp_path):
+    flags = dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized", "special"], False)
+    entries = numbered([{"content": content} | flags for content in ("<x>", "<x>y", "<x", "y<")])
+
+    ours, theirs = both(tmp_path, added_tokens=entries)
+
+    for text in ("<x>y", "<x>z", "<xy", "y<x>y<x>", "<x<x>yy<x"):
+        assert ours.encode(text) == theirs.encode(text).ids
+
+
 @pytest.mark.parametrize("behavior", _BEHAVIORS)
 def test_what_a_split_does_with_its_matches(tmp_path, behavior):
     rng = random.Random(0)

@@ -118,6 +118,19 @@ def test_going_by_words_never_cuts_a_piece(rule, text):
     assert "".join(rule.pieces(text)) == text
 
 
+@pytest.mark.parametrize(
+    ("rule", "pieces"),
+    [
+        ("gpt2", ["a", " ", " 12", " DON", "'", "T", " we", "'ll", "\n", " (", "b", ")...", "\t"]),
+        ("smollm", ["a", "  ", "1", "2", " DON", "'", "T", " we", "'ll", "\n", " (", "b", ")...", "\t"]),
+        ("llama-bpe", ["a", " ", " ", "12", " DON", "'T", " we", "'ll", "\n", " (", "b", ")...", "\t"]),
+        ("qwen2", ["a", " ", " ", "1", "2", " DON", "'T", " we", "'ll", "\n", " (", "b", ")...", "\t"]),
+    ],
+)
+def test_what_each_rule_does_with_digits_contractions_and_white_space(rule, pieces):
+    assert split_rule(rule).pieces("a  12 DON'T we'll\n (b)...\t") == pieces
+
+
 def test_gpt2s_rule_is_openais_pattern():
     for text in ["".join(PARTS), " ".join(PARTS), "a  1\n 2 b's 'S\t c"]:
         assert split_rule("gpt2").pieces(text) == regex.findall(PATTERN, text)
