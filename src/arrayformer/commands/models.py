@@ -1,10 +1,11 @@
 """`arrayformer models`: which architectures can be run and who brings them, and which models can be had."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 import click
+
+from arrayformer.core.files import strict_json
 
 
 @click.command(short_help="List architectures, and models that can be had.")
@@ -18,7 +19,7 @@ def command(available: bool, as_json: bool) -> None:
     """
     rows = _models() if available else _architectures()
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(strict_json.dumps(rows, indent=2))
     elif available:
         _show_models(rows)
     else:
