@@ -11,31 +11,13 @@ import numpy as np
 from arrayformer.core.architecture import Architecture, Tables
 from arrayformer.core.array_api import Array
 from arrayformer.core.backend import Backend
+from arrayformer.core.checked import CheckedBackend, apart
 from arrayformer.core.checks import check_context, check_ids
 from arrayformer.core.decoder import Cache, forward
 from arrayformer.core.errors import BackendError, InputError
 from arrayformer.core.ops import PLAIN, Tap, untouched
 from arrayformer.core.params import Params
 from arrayformer.core.sampling import Draw, Picked, Plan, pick
-
-
-def check_logits(logits: Array, shape: tuple[int, ...], backend: Backend) -> None:
-    """Raises BackendError unless `logits` have this shape, and float32 (float64 where the weights do).
-
-    Only what the array says of itself is looked at: nothing waits for the device, and a compiler does it once.
-    """
-    dtype = "float64" if backend.dtype == "float64" else "float32"
-    if logits.dtype != backend.native(dtype) or tuple(logits.shape) != shape:
-        came = f"logits of dtype {logits.dtype} and shape {tuple(logits.shape)}"
-        raise fault(backend, f"returned {came}; expected {dtype} and {shape}")
-
-
-def fault(backend: Backend, what: str) -> BackendError:
-    """The error for what only the backend's author can mend."""
-    return BackendError(
-        f"backend {backend.name!r} {what}\n"
-        f"  this is a fault of the backend; run: arrayformer conformance --backend {backend.name}"
-    )
 
 
 @contextmanager
@@ -58,16 +40,17 @@ class Engine:
 
     config   the architecture with its sizes and switches
     params   the weights on the host, nested as `config.weights()` says
-    backend  where they go
+    backend  where they go; `checked` is what it gives and takes, every fault of it one error that names it
     owned    whether the backend may keep or consume the host's arrays
     """
 
     def __init__(self, config: Architecture, params: Params, backend: Backend, *, owned: bool = False) -> None:
         self.config = config
         self.backend = backend
+        self.checked = CheckedBackend(backend)
         self.ops = PLAIN.replaced(backend.overrides)
         with enough_memory("the weights", "choose a smaller model, a narrower dtype or another device"):
-            self.params = backend.place(params, config.weights(), owned=owned)
+            self.params = self.checked.place(params, config.weights(), owned=owned)
         self.turn = threading.RLock()
         self._compiled: dict[Plan | None, Callable[..., Any]] = {}
 
@@ -77,9 +60,9 @@ class Engine:
         Compiled once for each plan; as written where somebody taps, so that the tap sees each tensor as it is computed.
         """
         if tap is not untouched:
-            return partial(self._run, plan, tap)
+            return self.checked.guarded("a step", partial(self._run, plan, apart(tap)))
         if plan not in self._compiled:
-            self._compiled[plan] = self.backend.compile(partial(self._run, plan, untouched), donate=(1,))
+            self._compiled[plan] = self.checked.compile(partial(self._run, plan, untouched), donate=(1,))
         return self._compiled[plan]
 
     def _run(
@@ -87,7 +70,7 @@ class Engine:
         draw: Draw | None,
     ) -> tuple[Array | Picked, Cache]:  # fmt: skip
         logits, cache = forward(self.config, params, ids, cache, only=only, ops=self.ops, tap=tap)
-        check_logits(logits, (*(ids if only is None else only).shape, self.config.n_vocab), self.backend)
+        self.checked.check_logits(logits, (*(ids if only is None else only).shape, self.config.n_vocab))
         return (logits if plan is None or draw is None else pick(logits, draw, plan, self.ops)), cache
 
     def context(self, batch: int = 1, capacity: int | None = None) -> "Context":
@@ -100,18 +83,18 @@ class Engine:
         With a `tap` the step runs uncompiled, so that the tap sees each tensor as it is computed.
         """
         context = self.context(1, len(ids))
-        return self.backend.to_numpy(context.read([ids], every=True, tap=tap))[0, : len(ids)]
+        return self.checked.to_numpy(context.read([ids], every=True, tap=tap))[0, : len(ids)]
 
     def empty_cache(self, batch: int, capacity: int, n_text: int | None = None) -> Cache:
         """A cache that nothing was read into, for texts of up to `n_text` ids (`capacity`)."""
         shape = (batch, self.config.n_kv_head, capacity, self.config.head_dim)
-        arrays = self.backend.cache_arrays(2 * self.config.n_layer, shape)
+        arrays = self.checked.cache_arrays(2 * self.config.n_layer, shape)
         dtype = "float64" if self.backend.dtype == "float64" else "float32"
         tables = _tables(self.config, capacity, capacity if n_text is None else n_text)
         return Cache(
             layers=list(zip(arrays[::2], arrays[1::2], strict=True)),
-            length=self.backend.asarray(np.zeros(batch, dtype=np.int64)),
-            rotations=[(self.backend.asarray(cos, dtype), self.backend.asarray(sin, dtype)) for cos, sin in tables],
+            length=self.checked.asarray(np.zeros(batch, dtype=np.int64)),
+            rotations=[(self.checked.asarray(cos, dtype), self.checked.asarray(sin, dtype)) for cos, sin in tables],
         )
 
 
@@ -131,7 +114,7 @@ class Context:
         check_context(wanted, n_ctx)
         self.engine = engine
         self.n_text = max(1, wanted)
-        self.capacity = engine.backend.bucket(self.n_text, n_ctx)
+        self.capacity = engine.checked.bucket(self.n_text, n_ctx)
         self.lengths = [0] * batch
         with enough_memory(f"the keys and values of {batch} rows of {self.capacity} ids"):
             self.cache = engine.empty_cache(batch, self.capacity, self.n_text)
@@ -148,7 +131,8 @@ class Context:
         ids = self._check(rows)
         last = None if every else np.array([[max(0, len(row) - 1)] for row in ids])
         logits: Array = self._advance(ids, last, None, None, tap)
-        self._check_shape(logits.shape, (len(rows), logits.shape[1] if every else 1, self.engine.config.n_vocab))
+        seq = logits.shape[1] if every else 1
+        self.engine.checked.check_array(logits, (len(rows), seq, self.engine.config.n_vocab))
         return logits if every else logits[:, 0, :]
 
     def draw(self, rows: Sequence[Sequence[int]], places: np.ndarray, draw: Draw, plan: Plan) -> Picked:
@@ -158,9 +142,9 @@ class Context:
         """
         with np.errstate(all="ignore"):  # what is not finite comes back as id -1; NumPy need not warn of it too
             picked: Picked = self._advance(self._check(rows), places, draw, plan)
-        self._check_shape(picked.ids.shape, places.shape)
+        self.engine.checked.check_array(picked.ids, places.shape)
         arrays = {name: x for name, x in picked._asdict().items() if x is not None and name != "seen"}
-        return picked._replace(**{name: self.engine.backend.to_numpy(x) for name, x in arrays.items()})
+        return picked._replace(**{name: self.engine.checked.to_numpy(x) for name, x in arrays.items()})
 
     def fork(self) -> "Context":
         """Another context that has read the same and goes its own way."""
@@ -173,12 +157,13 @@ class Context:
         """Copy `rows` of another context of the same capacity into the rows `at` of this one."""
         if other.capacity != self.capacity or other.engine is not self.engine:
             raise InputError("rows can be copied only between contexts of one model and one capacity")
-        backend, xp = self.engine.backend, self.engine.backend.xp
-        source, target = (backend.asarray(np.array(places)) for places in (rows, at))
+        checked, xp = self.engine.checked, self.engine.backend.xp
+        source, target = (checked.asarray(np.array(places)) for places in (rows, at))
 
         def moved(old: Array, new: Array) -> Array:
             return self.engine.ops.put_rows(old, xp.take(new, source, axis=0), target)
 
+        moved = checked.guarded("copying rows", moved)
         layers = [
             (moved(k, new_k), moved(v, new_v))
             for (k, v), (new_k, new_v) in zip(self.cache.layers, other.cache.layers, strict=True)
@@ -209,24 +194,20 @@ class Context:
             check_context(length + len(row), self.capacity)
         return ids
 
-    def _check_shape(self, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-        if got != wanted:
-            raise fault(self.engine.backend, f"returned an array of shape {got}, expected {wanted}")
-
     def _advance(
         self, rows: list[list[int]], only: np.ndarray | None, draw: Draw | None, plan: Plan | None,
         tap: Tap | None = None,
     ) -> Any:  # fmt: skip
         """Run one step, and move the lengths on once it has succeeded."""
-        engine, backend = self.engine, self.engine.backend
+        engine, checked = self.engine, self.engine.checked
         longest = max(map(len, rows))
-        padded = np.zeros((len(rows), backend.bucket(longest, self.capacity)), dtype=np.int64)
+        padded = np.zeros((len(rows), checked.bucket(longest, self.capacity)), dtype=np.int64)
         for row, ids in enumerate(rows):
             padded[row, : len(ids)] = ids
-        cache = self.cache._replace(length=backend.asarray(np.array(self.lengths)))
-        places = None if only is None else backend.asarray(only)
+        cache = self.cache._replace(length=checked.asarray(np.array(self.lengths)))
+        places = None if only is None else checked.asarray(only)
         step = engine.step(plan, tap or untouched)
         with engine.turn, enough_memory(f"a step of {len(rows)} rows of {longest} ids"):
-            result, self.cache = step(engine.params, cache, backend.asarray(padded), places, draw)
+            result, self.cache = step(engine.params, cache, checked.asarray(padded), places, draw)
         self.lengths = [length + len(ids) for length, ids in zip(self.lengths, rows, strict=True)]
         return result

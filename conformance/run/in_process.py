@@ -77,7 +77,7 @@ def run_case(case: Case, subject: Subject, artifacts: Path | None = None, limits
     except Problem as problem:
         result.outcome, result.message, result.details = "failed", str(problem), _plain(problem.details)
         _explain(problem, subject, judge, artifacts)
-    except (KeyboardInterrupt, Late):
+    except KeyboardInterrupt:  # Late too
         raise
     except BaseException as error:
         result.outcome, result.message = "error", f"{type(error).__name__}: {error}"

@@ -28,8 +28,8 @@ class NotApplicable(Exception):
     """The case does not apply: the reason is a limitation the backend declares, or something not installed."""
 
 
-class Late(BaseException):
-    """A case took too long."""
+class Late(KeyboardInterrupt):
+    """A case took too long. Like Ctrl-C it passes whatever it interrupts."""
 
 
 @dataclass

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from arrayformer.core.backend import Backend
+from arrayformer.core.checked import CheckedBackend
 from arrayformer.core.engine import Engine
 from arrayformer.core.generate.options import Sampling
 from arrayformer.core.generate.text import Text
@@ -27,7 +28,7 @@ def plan_for(rows: Sequence[Sampling], n_vocab: int) -> Plan:
     )
 
 
-def draw_for(rows: Sequence[Sampling], n_vocab: int, backend: Backend) -> Draw:
+def draw_for(rows: Sequence[Sampling], n_vocab: int, backend: Backend | CheckedBackend) -> Draw:
     """`rows` on the device; the words, and what was seen, come with each step."""
 
     def column(values: list[float]) -> np.ndarray:
@@ -55,22 +56,22 @@ class Drawer:
     """
 
     def __init__(self, engine: Engine, rows: Sequence[Text | None]) -> None:
-        self._backend = engine.backend
+        self._checked = engine.checked
         samplings = [Sampling() if row is None else row.sampling for row in rows]
         self.plan: Plan = plan_for(samplings, engine.config.n_vocab)
-        self._draw = draw_for(samplings, engine.config.n_vocab, engine.backend)
+        self._draw = draw_for(samplings, engine.config.n_vocab, engine.checked)
         if self.plan.penalty:
             seen = np.zeros((len(rows), engine.config.n_vocab), dtype=np.bool_)
             for i, row in enumerate(rows):
                 seen[i, [] if row is None else row.ids] = True
-            self._draw = self._draw._replace(seen=engine.backend.asarray(seen))
+            self._draw = self._draw._replace(seen=engine.checked.asarray(seen))
 
     def draw(self, rows: Sequence[Text | None], n: int) -> Draw:
         """For the next `n` places of each row."""
         if self.plan.greedy:
             return self._draw
         words = np.array([[0] * n if row is None else row.words(n) for row in rows], dtype=np.int32)
-        return self._draw._replace(word=self._backend.asarray(words, "int32"))
+        return self._draw._replace(word=self._checked.asarray(words, "int32"))
 
     def learn(self, picked: Picked) -> None:
         """Remember what was drawn, for the repetition penalty."""

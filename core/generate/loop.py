@@ -40,7 +40,7 @@ def generate(engine: Engine, texts: Iterable[Text], *, batch_size: int = 16, spe
         longest = max(text.capacity for text in queue.waiting)
         if longest > capacity:
             capacity = min(queue.waiting[0].n_ctx, max(longest, 2 * capacity))
-        lookahead = engine.backend.bucket(min(1 + LOOKAHEAD, capacity), capacity) - 1 if speculate else 0
+        lookahead = engine.checked.bucket(min(1 + LOOKAHEAD, capacity), capacity) - 1 if speculate else 0
         yield from _write(Batch(engine, min(size, len(queue.waiting)), capacity, lookahead), queue)
 
 

@@ -19,6 +19,7 @@ from arrayformer.core.files.untrusted import ModelDirectory
 from arrayformer.core.generate.loop import generate as write
 from arrayformer.core.generate.options import Ending, Options, Sampling, checked_options
 from arrayformer.core.generate.text import Text
+from arrayformer.core.ops import log_softmax
 from arrayformer.generation import Generation, Stream
 from arrayformer.tokenizer import (
     Tokenizer,
@@ -228,8 +229,9 @@ class Model:
         scores = [np.zeros(0)]
         for start in range(0, len(ids) - 1, SCORE_CHUNK):
             chunk = ids[start : min(start + SCORE_CHUNK, len(ids) - 1)]
-            logits = self.backend.to_numpy(context.read([chunk], every=True))[0, : len(chunk)]
-            scores.append(log_probability(logits.astype(np.float64), ids[start + 1 : start + 1 + len(chunk)]))
+            logits = self.engine.checked.to_numpy(context.read([chunk], every=True))[0, : len(chunk)]
+            following = np.array(ids[start + 1 : start + 1 + len(chunk)])
+            scores.append(np.take_along_axis(log_softmax(logits.astype(np.float64)), following[:, None], -1)[:, 0])
         return np.concatenate(scores)
 
 
@@ -245,14 +247,6 @@ def finished(written: Iterator[Text], numbers: dict[Text, int]) -> Iterator[tupl
     for text in written:
         if text.finish_reason:
             yield numbers.pop(text), Generation.of(text)
-
-
-def log_probability(logits: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """logits [seq, n_vocab] float64, ids [seq] -> how likely each id was, [seq]"""
-    highest = logits.max(axis=-1)
-    total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=-1))
-    chosen: np.ndarray = logits[np.arange(len(ids)), ids] - total
-    return chosen
 
 
 def load(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypedDict, Unpack
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, TypedDict, Unpack, cast
 
-from arrayformer.core.checks import shown
 from arrayformer.core.engine import Context
 from arrayformer.core.errors import InputError
 from arrayformer.core.generate.loop import go_on
 from arrayformer.core.generate.options import Options, checked_options
 from arrayformer.core.generate.text import Text
 from arrayformer.generation import Generation, Stream
+from arrayformer.tokenizer.chat import check_messages
 
 if TYPE_CHECKING:
     from arrayformer.api import Model
@@ -50,7 +50,7 @@ class Conversation:
         if model.chat_template is None or model.tokenizer is None:
             raise InputError("this model has no chat template, so it knows no conversation; let it write on: generate")
         self._template: ChatTemplate = model.chat_template
-        self._messages = check_messages(messages)
+        self._messages = _checked(messages)
         self._context: Context | None = None
         self._text: Text | None = None  # what the context read and wrote last
         self._asked: list[Message] | None = None  # the turn that is being answered: not part of the messages yet
@@ -72,7 +72,7 @@ class Conversation:
     def stream(self, content: str, **options: Unpack[Options]) -> Stream[str]:
         """The same answer in pieces, as they come."""
         self._settle()
-        return self._answer(check_messages([{"role": "user", "content": content}]), "stream", options)
+        return self._answer(_checked([{"role": "user", "content": content}]), "stream", options)
 
     def answer(self, **options: Unpack[Options]) -> Stream[str]:
         """The answer to the messages as they are."""
@@ -82,7 +82,7 @@ class Conversation:
     def reset(self, messages: Sequence[Message] = ()) -> None:
         """Begin anew with these messages."""
         self._asked = None
-        self._messages = check_messages(messages)
+        self._messages = _checked(messages)
 
     def _settle(self) -> None:
         """Take what was asked last into the messages, with what was answered; nothing where no answer has begun."""
@@ -146,12 +146,6 @@ class Conversation:
             raise
 
 
-def check_messages(messages: object) -> list[Message]:
+def _checked(messages: Sequence[Message]) -> list[Message]:
     """Messages as a list of their own. Raises InputError for what is none."""
-    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
-        raise InputError(f'messages are {shown(messages)}; pass a list of {{"role": "user", "content": "..."}}')
-    for number, message in enumerate(messages, 1):
-        fields = message if isinstance(message, Mapping) else {}
-        if not all(isinstance(fields.get(name), str) for name in Message.__annotations__):
-            raise InputError(f"message {number} is {shown(message)}; it needs a role and a content, both text")
-    return [dict(message) for message in messages]  # type: ignore[misc]
+    return cast("list[Message]", check_messages(messages))

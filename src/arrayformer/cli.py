@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -114,8 +115,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         from arrayformer.core.errors import ArrayformerError
 
-        if meta.get("debug") or not isinstance(error, ArrayformerError | OSError):
+        if not isinstance(error, ArrayformerError | OSError):
             raise
+        if meta.get("debug"):
+            traceback.print_exception(error)
         write_no_more()
         return report(error)
     return code

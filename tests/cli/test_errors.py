@@ -2,8 +2,6 @@
 
 import pytest
 
-from arrayformer.core.errors import ArrayformerError
-
 
 def test_a_model_that_is_not_there_is_a_file_error(run, tmp_path):
     code, _, err = run("generate", "a", "-m", tmp_path)
@@ -19,8 +17,11 @@ def test_control_characters_in_an_error_are_shown_not_obeyed(generate):
 
 
 def test_debug_keeps_the_traceback(generate):
-    with pytest.raises(ArrayformerError):
-        generate("a", "--seed", "-1", "--debug")
+    code, out, err = generate("a", "--seed", "-1", "--debug")
+
+    assert (code, out) == (2, "")
+    assert "in check_whole" in err
+    assert err.endswith("\nerror: seed is -1; it is a whole number from 0 to 18446744073709551615\n")
 
 
 def test_a_bug_is_not_dressed_up_as_an_error_of_the_users(run, monkeypatch):

@@ -138,5 +138,5 @@ def fingerprint(engine: Engine) -> str:
     digest = hashlib.sha256(json.dumps(engine.config.as_dict(), sort_keys=True).encode())
     for path, leaf in walk(engine.params):
         if len(leaf.shape) == 1:
-            digest.update(path.encode() + engine.backend.to_numpy(leaf).tobytes())
+            digest.update(path.encode() + engine.checked.to_numpy(leaf).tobytes())
     return digest.hexdigest()[:32]

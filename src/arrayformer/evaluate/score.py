@@ -34,7 +34,7 @@ class WindowScorer:
     def __init__(self, engine: Engine, batch: int, capacity: int) -> None:
         self.engine = engine
         self.context = engine.context(batch, capacity)
-        self.losses = engine.backend.compile(losses)
+        self.losses = engine.checked.compile(losses)
         self.chunk = max(1, LOGIT_BYTES // (4 * batch * engine.config.n_vocab))
 
     def __call__(self, windows: Sequence[Window]) -> list[Outcome]:
@@ -58,7 +58,7 @@ class WindowScorer:
 
     def _part(self, rows: Sequence[Window | None], start: int) -> tuple[np.ndarray, np.ndarray]:
         """Losses and hits [batch, chunk] of the scored ids from `start` on; padding holds what it holds."""
-        backend = self.engine.backend
+        checked = self.engine.checked
         begins = [w.first - 1 + start if w else 0 for w in rows]
         spans = [(a, min(a + self.chunk, len(w.ids) - 1) if w else 0) for w, a in zip(rows, begins, strict=True)]
         logits = self.context.read([w.ids[a:b] if w else () for w, (a, b) in zip(rows, spans, strict=True)], every=True)
@@ -66,7 +66,7 @@ class WindowScorer:
         for row, (w, (a, b)) in enumerate(zip(rows, spans, strict=True)):
             if w and b > a:
                 targets[row, : b - a] = w.ids[a + 1 : b + 1]
-        return tuple(backend.to_numpy(x) for x in self.losses(logits, backend.asarray(targets)))  # type: ignore[return-value]
+        return tuple(checked.to_numpy(x) for x in self.losses(logits, checked.asarray(targets)))  # type: ignore[return-value]
 
 
 def fill(items: Sequence[Any], batch: int) -> list[Any]:

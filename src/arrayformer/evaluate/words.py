@@ -40,7 +40,7 @@ class WordScorer:
         self.context = engine.context(batch, min(capacity + TOKENS, engine.config.n_ctx))
         n_tokens = min(engine.config.n_vocab, tokenizer.n_vocab)
         stop = [not id < n_tokens or is_stop_word(tokenizer.token_bytes(id)) for id in range(engine.config.n_vocab)]
-        self.skipped = engine.backend.asarray(np.array(stop), "bool")
+        self.skipped = engine.checked.asarray(np.array(stop), "bool")
 
     def __call__(self, passages: Sequence[Passage]) -> list[Outcome]:
         """One Outcome for each passage: of one answer, hit or not; its loss is not measured and 0."""
@@ -52,7 +52,7 @@ class WordScorer:
         written: list[list[int]] = [[] for _ in passages]
         rows: list[Sequence[int]] = [p.ids if p else () for p in fill(passages, len(self.context.lengths))]
         reset(self.context)
-        to_numpy = self.engine.backend.to_numpy
+        to_numpy = self.engine.checked.to_numpy
         for _ in range(TOKENS):
             ids, logits = (to_numpy(x) for x in likeliest(self.context.read(rows), self.skipped))
             if not np.all(np.isfinite(logits[: len(passages)])):

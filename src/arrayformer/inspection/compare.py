@@ -64,7 +64,7 @@ class Keeper:
     def __call__(self, name: str, x: Array) -> Array:
         """Keep `x` without padding: [seq, ...], heads last but one."""
         if wanted(name):
-            host = self.engine.backend.to_numpy(x)[0]
+            host = self.engine.checked.to_numpy(x)[0]
             if host.ndim == 3:  # [head, seq, ...]
                 host = np.moveaxis(host, 0, 1)
             host = host[: self.n, :, : self.n] if name.endswith("probs") else host[: self.n]
@@ -93,5 +93,3 @@ def step(name: str, a: np.ndarray, b: np.ndarray) -> Step:
     """The difference of two tensors [seq, ...]."""
     apart = np.abs(a - b).reshape(len(a), -1).max(axis=-1)
     return Step(name, float(apart.max()), float(np.sqrt(np.mean(a * a))), int(apart.argmax()))
-
-

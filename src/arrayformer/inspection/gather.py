@@ -67,7 +67,7 @@ class Recorder:
         self.engine = engine
         self.n = len(ids)
         self.top_k = top_k
-        self.next = engine.backend.asarray(np.array([[*ids[1:], 0]]))
+        self.next = engine.checked.asarray(np.array([[*ids[1:], 0]]))
         self.seen: dict[str, np.ndarray] = {}
         self.lens: list[dict[str, np.ndarray]] = []
         self.stream: np.ndarray | None = None
@@ -93,7 +93,7 @@ class Recorder:
 
     def host(self, x: Array) -> np.ndarray:
         """`x` as a NumPy array."""
-        return self.engine.backend.to_numpy(x)
+        return self.engine.checked.to_numpy(x)
 
     def unembed(self, x: Array) -> Array:
         """The logits the model would give if its blocks ended at `x` [1, seq, n_embd]: the logit lens.
@@ -140,7 +140,8 @@ def check_text(engine: Engine, ids: Sequence[int]) -> list[int]:
 
 def watch(engine: Engine, ids: Sequence[int], tap: Tap) -> None:
     """One pass over `ids` with `tap` looking on. Raises NumericError where logits are not finite."""
-    if not np.all(np.isfinite(engine.logits(ids, tap=tap))):
+    looking = engine.checked.guarded("a step", tap)  # what a tap computes, the backend computes
+    if not np.all(np.isfinite(engine.logits(ids, tap=looking))):
         raise NumericError("a logit is not finite: the weights hold NaN or overflow in this dtype")
 
 

@@ -60,7 +60,7 @@ def test_right_guesses_save_steps_and_are_reported(writes):
     model = writes(list(b"abcdabcdabcdabcdabcdabcd"))
     steps = []
     draw = model.engine.step
-    model.engine.step = lambda plan: steps.append(plan) or draw(plan)
+    model.engine.step = lambda *which: steps.append(which) or draw(*which)
 
     written = model.generate([97], max_new_tokens=24, speculate=True)
 
@@ -88,7 +88,7 @@ def test_nothing_is_guessed_unless_asked_for(writes):
     steps = []
     draw = model.engine.step
     list(loop.generate(model.engine, [plain]))
-    model.engine.step = lambda plan: steps.append(plan) or draw(plan)
+    model.engine.step = lambda *which: steps.append(which) or draw(*which)
 
     list(loop.generate(model.engine, [guessed], speculate=True))
 
@@ -102,10 +102,10 @@ def watch(model, monkeypatch, size):
     """The list to which each step that is run appends `size(ids, places)`."""
     seen, step = [], model.engine.step
 
-    def watched(plan):
+    def watched(*which):
         def run(params, cache, ids, places, draw):
             seen.append(size(ids, places))
-            return step(plan)(params, cache, ids, places, draw)
+            return step(*which)(params, cache, ids, places, draw)
 
         return run
 
