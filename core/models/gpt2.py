@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from arrayformer.core.architecture import Architecture, Attend, Source
 from arrayformer.core.array_api import Array, array_namespace, device
-from arrayformer.core.checks import check_ids, check_inputs, shown, whole
+from arrayformer.core.checks import check_ids, check_inputs, keep_plain_numbers, shown, whole
 from arrayformer.core.decoder import forward, under
 from arrayformer.core.errors import ConfigError
 from arrayformer.core.models.gguf_keys import GgufKeys, gguf_source, read_sizes
@@ -128,6 +128,7 @@ class GPT2(Architecture):
     eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        keep_plain_numbers(self)
         for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer", "n_inner"):
             size = getattr(self, name)
             if not (name == "n_inner" and size is None) and (type(size) is not int or size < 1):

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from arrayformer.core.architecture import Architecture, Attend, Source, Tables
 from arrayformer.core.array_api import Array
+from arrayformer.core.checks import keep_plain_numbers
 from arrayformer.core.decoder import under
 from arrayformer.core.errors import ConfigError
 from arrayformer.core.models import llama_config, llama_gguf
@@ -68,6 +69,7 @@ class Llama(Architecture):
     model_type: str = "llama"
 
     def __post_init__(self) -> None:
+        keep_plain_numbers(self)
         for name in _SIZES:
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {said(getattr(self, name))}; it must be an integer of 1 or more")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from arrayformer.core.checks import keep_plain_numbers
 from arrayformer.core.errors import ConfigError
 from arrayformer.core.models.keys import LAYER_TYPES, MAX_SIZE, Keys, said
 
@@ -33,6 +34,7 @@ class Scaling:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what is no number, or an absurd one."""
+        keep_plain_numbers(self)
         for field in fields(self):
             value = getattr(self, field.name)
             if value is None and field.default is None:
@@ -205,6 +207,7 @@ class Rope:
     scaling: Scaling = Scaling()
 
     def __post_init__(self) -> None:
+        keep_plain_numbers(self)
         if type(self.n) is not int or self.n < 2 or self.n % 2:
             raise ConfigError(f"{self.n} channels of a head are rotated; it must be an even number of 2 or more")
         if not _is_theta(self.theta):

@@ -58,3 +58,18 @@ def test_fields_of_a_dataclass_become_plain_numbers() -> None:
 
     assert sizes == Sizes(3, 0.5, (1, 2), np.True_, "a")
     assert [type(x) for x in (sizes.n, sizes.eps, sizes.ends[0])] == [int, float, int]
+
+
+def test_sizes_of_a_model_may_be_numbers_of_any_library() -> None:
+    from arrayformer.core.models.gpt2 import GPT2
+    from arrayformer.core.models.llama import Llama
+    from arrayformer.core.models.rope import Rope
+
+    eight, two = np.int64(8), np.uint8(2)
+    gpt2 = GPT2(eight, eight, eight, two, two, layer_norm_epsilon=np.float32(0.5), eos_token_id=(two, 3))  # type: ignore[arg-type]
+    llama = Llama(eight, eight, eight, two, two, two, eight, eight, Rope(np.float64(1e4), eight))  # type: ignore[arg-type]
+
+    assert gpt2 == GPT2(8, 8, 8, 2, 2, layer_norm_epsilon=0.5, eos_token_id=(2, 3))
+    assert llama == Llama(8, 8, 8, 2, 2, 2, 8, 8, Rope(1e4, 8))
+    assert {type(size) for size in (gpt2.n_vocab, gpt2.eos_ids[0], llama.n_layer, llama.rope.n)} == {int}
+    assert type(gpt2.layer_norm_epsilon) is float
