@@ -4,14 +4,16 @@
     python tests/fuzz/fuzz_gguf.py CORPUS [-max_total_time=60] [-rss_limit_mb=2048]
 
 CORPUS is a folder of inputs, filled with sound ones at the start. An input is a file. Either it is refused with a
-documented error that is one line, or it is read: then its tensors lie inside it, apart from each other, and every
-number format gives its numbers. Anything else is a crash, and atheris keeps the input.
+documented error that is one line, or it is read: then its tensors lie inside it, apart from each other, every number
+format gives its numbers, and the model and the tokenizer in it are made or refused. Anything else is a crash, and
+atheris keeps the input.
 """
 
 import contextlib
 import importlib
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,11 @@ with atheris.instrument_imports(include=["arrayformer"]) if atheris else context
 
     from arrayformer.core.checkpoint.gguf_blocks import FORMATS
     from arrayformer.core.checkpoint.gguf_file import Gguf, read_gguf
-    from arrayformer.core.errors import ModelFileError
+    from arrayformer.core.checkpoint.read import read_checkpoint
+    from arrayformer.core.errors import ModelFileError, TokenizerError
     from arrayformer.core.files.untrusted import open_inside
+    from arrayformer.tokenizer.alphabet import PRINTABLE
+    from arrayformer.tokenizer.gguf import gguf_tokenizer
 
 
 def one_block_of_each_format() -> File:
@@ -39,8 +44,35 @@ def one_block_of_each_format() -> File:
     return File(KEYS, tensors)
 
 
+def a_whole_model() -> File:
+    """A llama of one layer with a tokenizer of bytes, its matrices in Q8_0 and its norms in F32."""
+    sizes = {"block_count": 1, "context_length": 8, "embedding_length": 32, "feed_forward_length": 32,
+             "attention.head_count": 2, "attention.head_count_kv": 1}  # fmt: skip
+    tokens = [*PRINTABLE, "he", "<s>"]
+    keys = [
+        Key("general.architecture", "str", "llama"),
+        *(Key(f"llama.{name}", "u32", n) for name, n in sizes.items()),
+        Key("llama.rope.freq_base", "f32", 10000.0),
+        Key("tokenizer.ggml.model", "str", "gpt2"),
+        Key("tokenizer.ggml.pre", "str", "smollm"),
+        Key("tokenizer.ggml.tokens", "array", ("str", tokens)),
+        Key("tokenizer.ggml.token_type", "array", ("i32", [1] * 257 + [3])),
+        Key("tokenizer.ggml.merges", "array", ("str", ["h e"])),
+        Key("tokenizer.ggml.eos_token_id", "u32", 257),
+    ]
+    rows = {"token_embd": 258, "blk.0.attn_q": 32, "blk.0.attn_k": 16, "blk.0.attn_v": 16, "blk.0.attn_output": 32,
+            "blk.0.ffn_gate": 32, "blk.0.ffn_up": 32, "blk.0.ffn_down": 32}  # fmt: skip
+    block = b"\x00\x3c" + bytes(range(32))  # a scale of 1, and 32 numbers
+    norms = ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm")
+    tensors = [Entry(f"{name}.weight", (32, n), 8, block * n) for name, n in rows.items()]
+    return File(keys, [*tensors, *(Entry(f"{name}.weight", (32,), 0, b"\0\0\x80\x3f" * 32) for name in norms)])
+
+
 ALIGNED = File([Key("general.alignment", "u32", 8), *KEYS], SOUND.tensors, alignment=8)
-SEEDS = [SOUND.pack(), SOUND.with_(version=2).pack(), ALIGNED.pack(), one_block_of_each_format().pack()]
+SEEDS = [
+    SOUND.pack(), SOUND.with_(version=2).pack(), ALIGNED.pack(), one_block_of_each_format().pack(),
+    a_whole_model().pack(),
+]  # fmt: skip
 
 
 def check_tensors(gguf: Gguf, content: bytes) -> None:
@@ -59,12 +91,18 @@ def check_tensors(gguf: Gguf, content: bytes) -> None:
 
 def read_one_input(content: bytes) -> None:
     """Reads one file; raises only for what is a bug."""
-    with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "model.gguf").write_bytes(content)
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(directory) / "model.gguf"
+        path.write_bytes(content)
         try:
-            with open_inside(Path(directory), "model.gguf") as file:
-                check_tensors(read_gguf(file), content)
-        except ModelFileError as error:
+            with open_inside(Path(directory), path.name) as file:
+                gguf = read_gguf(file)
+            check_tensors(gguf, content)
+            if (tokenizer := gguf_tokenizer(gguf.metadata, str(path))) is not None:
+                tokenizer.encode("hello 12")
+            read_checkpoint(path)
+        except (ModelFileError, TokenizerError) as error:
             if not str(error).isprintable() or len(str(error)) > 1000 + len(directory):
                 raise AssertionError(f"no line anybody would read: {error}") from error
 

@@ -1,6 +1,7 @@
 """The target of the GGUF fuzzer holds on its seeds, on damage to them, and on files that a small grammar makes."""
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from tests.core.checkpoint.gguf_bytes import Entry, File, Key, array, text
 from tests.fuzz.fuzz_gguf import SEEDS, read_one_input
 
+from arrayformer.core.checkpoint import read_checkpoint
 from arrayformer.core.checkpoint.gguf_blocks import FORMATS
 
 COUNTS = st.sampled_from([0, 1, 2, 31, 32, 33, 1 << 20, 1 << 31, (1 << 32) - 1, 1 << 60, 1 << 63, (1 << 64) - 1])
@@ -52,6 +54,14 @@ def test_a_sound_seed_is_taken(seed: bytes) -> None:
     read_one_input(seed)
 
 
+def test_the_seed_of_a_whole_model_becomes_one(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(SEEDS[-1])
+
+    model, params = read_checkpoint(tmp_path / "model.gguf")
+
+    assert (model.n_layer, model.eos_ids, params["wte"].shape) == (1, (257,), (258, 32))
+
+
 @settings(max_examples=200, deadline=None)
 @given(file=FILES)
 def test_a_file_of_the_grammar_is_read_or_refused(file: File) -> None:
@@ -61,7 +71,7 @@ def test_a_file_of_the_grammar_is_read_or_refused(file: File) -> None:
 @settings(max_examples=200, deadline=None)
 @given(
     seed=st.sampled_from(SEEDS),
-    edits=st.lists(st.tuples(st.integers(0, 3000), st.binary(max_size=8) | COUNTS, st.integers(0, 8)), max_size=4),
+    edits=st.lists(st.tuples(st.integers(0, 9000), st.binary(max_size=8) | COUNTS, st.integers(0, 8)), max_size=4),
     end=st.none() | st.integers(0, 3000),
 )
 def test_a_damaged_seed_is_read_or_refused(

@@ -211,7 +211,7 @@ BAD: dict[str, tuple[bytes, type[ModelFileError], str]] = {
         file(number("rope.scale_linear", 2.0, "f32"), extra=[floats("rope_freqs.weight", [1, 8])]),
         ConfigError, "in several ways at once"),
     "divisors too many": (
-        file(extra=[floats("rope_freqs.weight", [1, 2, 3])]), ConfigError, "factors has 3 numbers, and 2 pairs"),
+        file(extra=[floats("rope_freqs.weight", [1, 2, 3])]), ConfigError, "has 3 numbers, and 2 pairs"),
     "divisors of 0": (file(extra=[floats("rope_freqs.weight", [1, 0])]), ConfigError, "factors of rope_type"),
     "divisors NaN": (
         file(extra=[floats("rope_freqs.weight", [1, float("nan")])]), ModelFileError,
