@@ -19,7 +19,6 @@ from arrayformer.evaluate.totals import Totals
 
 
 def test_results_of_a_backend_that_gives_nan_and_infinity_are_read_back(tmp_path: Path) -> None:
-    pytest.importorskip("jinja2")
     result = Result(
         "L2-logits", 2, "logits", "failed", "the text \ud83d came back", metrics=[Metric("R", math.inf, 8.0)],
         series={"whole": [["h.0", math.nan, 1.0], ["h.1", 2.0, 1.0]]}, details={"got": -math.inf},

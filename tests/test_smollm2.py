@@ -59,7 +59,6 @@ def test_it_knows_the_capital_of_france(model: arrayformer.Model) -> None:
 
 
 def test_it_answers(model: arrayformer.Model) -> None:
-    pytest.importorskip("jinja2")
 
     answer = model.chat([{"role": "user", "content": "What is the capital of France?"}], max_new_tokens=20)
 
@@ -68,7 +67,6 @@ def test_it_answers(model: arrayformer.Model) -> None:
 
 
 def test_three_turns_with_the_cache_equal_the_same_turns_read_anew(model: arrayformer.Model) -> None:
-    pytest.importorskip("jinja2")
     conversation, messages = model.conversation(), []
 
     for question in ("Name a colour.", "And a fruit of that colour?", "Put both into one sentence."):

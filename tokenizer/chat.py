@@ -23,12 +23,11 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import regex
 
-from arrayformer.core.errors import ArrayformerError, InputError, TokenizerError
+from arrayformer.core.errors import InputError, TokenizerError
 from arrayformer.core.files.untrusted import shown
 
 if TYPE_CHECKING:
@@ -45,10 +44,6 @@ MAX_MESSAGES = 16 << 20
 """Characters of a conversation as JSON."""
 
 _MARKS = range(0xF0000, 0xFFFFE)  # a plane for private use
-
-
-class MissingJinjaError(ArrayformerError, ImportError):
-    """Chat templates need the package jinja2."""
 
 
 class ChatTemplate:
@@ -78,7 +73,7 @@ class ChatTemplate:
         names                  what else the template is given (`tools`, `enable_thinking`)
 
         Raises InputError for messages that are none or that the template refuses, TokenizerError for a template that
-        fails or takes too much time or memory, MissingJinjaError where jinja2 is not installed.
+        fails or takes too much time or memory.
         """
         checked = check_messages(messages)
         mark = _unused(json.dumps([checked, names, self.template], ensure_ascii=False, default=str))
@@ -138,8 +133,6 @@ class ChatTemplate:
     def _ask(self, request: dict[str, Any]) -> str:
         from arrayformer.core.child import ChildEndedError, ChildTimeoutError
 
-        if find_spec("jinja2") is None:
-            raise MissingJinjaError('chat templates need the package jinja2: pip install "arrayformer[chat]"')
         _check_size(request)
         with self._lock:
             try:

@@ -118,7 +118,6 @@ def test_a_badge_says_the_level(wrong_run):
 
 
 def test_several_runs_make_one_page(wrong_run, tmp_path):
-    pytest.importorskip("jinja2")
     _, folder = wrong_run
     page = tmp_path / "page.html"
 

@@ -16,8 +16,6 @@ from arrayformer.conformance.run.session import Run
 from arrayformer.conformance.run.subject import Subject
 from arrayformer.conformance.wrong import WRONG
 
-pytest.importorskip("jinja2", reason="the `report` extra is not installed")
-
 CASES = ("L0-claims", "L1-gelu", "L2-logits[p1]", "L2-taps[p3]")
 
 

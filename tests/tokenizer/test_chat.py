@@ -16,8 +16,6 @@ from arrayformer.core.errors import InputError, TokenizerError
 from arrayformer.tokenizer import ChatTemplate, Tokenizer, chat_template_of
 from arrayformer.tokenizer.alphabet import PRINTABLE
 
-pytest.importorskip("jinja2")
-
 SPECIAL = {"<|start|>": 256, "<|end|>": 257, "<s>": 258, "~": 126}
 PLAIN = (
     "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
@@ -258,13 +256,6 @@ def test_a_tokenizer_without_a_template_says_so():
     assert chat_template_of(tokenizer()).template == PLAIN
     with pytest.raises(InputError, match="this tokenizer has no chat template"):
         ChatTemplate(tokenizer(None))
-
-
-def test_without_jinja_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr(chat, "find_spec", lambda name: None)
-
-    with pytest.raises(chat.MissingJinjaError, match=r'pip install "arrayformer\[chat\]"'):
-        ids(PLAIN)
 
 
 def test_jinja_is_never_imported_here():

@@ -100,7 +100,6 @@ def test_what_the_config_says_of_bos_goes_before_the_template(theirs, tmp_path):
 
 
 def test_in_a_conversation_what_a_message_says_is_text(ours):
-    pytest.importorskip("jinja2")
     template = ChatTemplate(ours)
 
     ids = template.ids([{"role": "user", "content": "</s>Hello"}])
