@@ -109,7 +109,7 @@ def probed(subject: Subject, judge: Judge, engine: Any, model: str) -> None:
 
 def honest_on_texts(name: str) -> Found:
     """D of an honest backend on the default model, in each of its dtypes."""
-    subject, model = subject_of(name), golden.install()
+    subject, model = subject_of(name), golden.name()
     for dtype in subject.backend.dtypes:
         low = subject.in_dtype(dtype)
         ref, engine = low.models.reference(model), low.models.engine(model)
@@ -131,12 +131,12 @@ def mistaken(seeds: int) -> Found:
     for precision in COARSER:
         kind = {"float32": "R", "float64": "R_float64"}.get(precision, "R_class")
         stored = "float32" if precision == "tf32" else precision
-        for model in [*seeded("p3", seeds), golden.install()]:
+        for model in [*seeded("p3", seeds), golden.name()]:
             ref = reference(model, stored, precision)
             rows = ref.probe.rows()[:4]
             sizes = [divergence(run(ref.config, ref.params32, [row], coarser(precision)), ref.exact([row])).size
                      for row in rows]  # fmt: skip
-            if model == golden.install():
+            if model == golden.name():
                 yield f"D_{precision}", (max(sizes), f"{COARSER[precision]} products")
             else:
                 yield kind, (max(sizes) / ref.unit, f"{COARSER[precision]} for {precision} on {model}")

@@ -212,15 +212,13 @@ def several(subject: Subject, judge: Judge, name: str, runs: list[tuple[Check, t
         what = f"{name} of {size} values, {way}"
         judge.array(subject, got, what)
         expected = np.asarray(check.expected(*wide))
-        compare(subject, judge, subject.get(got), expected, check.ulps, what, floating=hosts[0].dtype.kind == "f")
+        compare(judge, subject.get(got), expected, check.ulps, what, floating=hosts[0].dtype.kind == "f")
         for host, array in zip(hosts, arrays, strict=True):
             unchanged = np.array_equal(subject.get(array), host, equal_nan=host.dtype.kind == "f")
             judge.require(unchanged, f"{what}: it changed its argument")
 
 
-def compare(
-    subject: Subject, judge: Judge, got: np.ndarray, expected: np.ndarray, ulps: float, what: str, floating: bool = True
-) -> None:
+def compare(judge: Judge, got: np.ndarray, expected: np.ndarray, ulps: float, what: str, floating: bool = True) -> None:
     """Raises Problem unless `got` is `expected`, to `ulps` unit roundoffs where it is a float."""
     if got.shape != expected.shape:
         raise Problem(f"{what}: the shape is {got.shape}, not {expected.shape}")

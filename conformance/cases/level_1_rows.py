@@ -12,7 +12,7 @@ from arrayformer.conformance.cases.bounds import U, normal
 from arrayformer.conformance.criterion import metrics
 from arrayformer.conformance.criterion.judgement import Judge
 from arrayformer.conformance.criterion.oracle import exact_gelu_erf
-from arrayformer.conformance.run.calls import Calls
+from arrayformer.conformance.run.calls import Calls, Views, as_given
 from arrayformer.conformance.run.case import case
 from arrayformer.conformance.run.subject import Host, Subject
 from arrayformer.core import ops
@@ -99,8 +99,10 @@ def layer_norm(subject: Subject, judge: Judge) -> None:
                     norm(calls, x, g, b, eps, f"{n} wide, {kind}, epsilon {eps:g}")
 
 
-def norm(calls: Calls, x: Host, g: Host, b: Host, eps: float, what: str) -> None:
-    """One layer norm."""
+def norm(
+    calls: Calls, x: Host, g: Host, b: Host, eps: float, what: str, *, host: Host | None = None, views: Views = as_given
+) -> None:
+    """One layer norm of `x`, of which `views` are made on the device from `host`."""
     wide = x.astype(np.float64)
     exact = ops.layer_norm(wide, g.astype(np.float64), b.astype(np.float64), eps)
     deviation = np.sqrt(wide.var(axis=-1, keepdims=True) + eps)
@@ -109,7 +111,8 @@ def norm(calls: Calls, x: Host, g: Host, b: Host, eps: float, what: str) -> None
     bound = U * (np.abs(g) * (np.abs(wide - wide.mean(axis=-1, keepdims=True)) / deviation + shift + 1) + np.abs(b))
     # The variance of numbers that differ by less than their roundoff is rounding alone.
     bound = bound + U * np.abs(g) * shift**2 * U * np.abs(wide - wide.mean(axis=-1, keepdims=True)) / deviation
-    calls.expect("layer_norm", x, g, b, exact=exact, bound=bound, limit="layer_norm", what=what, eps=eps)
+    hosts = (x if host is None else host, g, b)
+    calls.expect("layer_norm", *hosts, exact=exact, bound=bound, limit="layer_norm", what=what, views=views, eps=eps)
 
 
 @case(1, "softmax")
@@ -122,18 +125,18 @@ def softmax(subject: Subject, judge: Judge) -> None:
     hidden[1, :-1], hidden[1, -1] = -np.inf, 3.0
     with Calls(subject, judge) as calls:
         for kind, x in {**rows, "with -inf": hidden}.items():
-            probabilities(calls, x, kind)
+            probabilities(calls, x, f"33 numbers {kind}")
 
 
-def probabilities(calls: Calls, x: Host, kind: str) -> None:
-    """One softmax."""
+def probabilities(calls: Calls, x: Host, kind: str, *, host: Host | None = None, views: Views = as_given) -> None:
+    """One softmax of `x`, of which `views` are made on the device from `host`."""
     subject, judge = calls.subject, calls.judge
     exact = ops.softmax(x.astype(np.float64))
     bound = U * (exact + exact.max(axis=-1, keepdims=True) / 64)
     highest, reason = judge.limit("softmax")
 
     def check(way: str, got: Any) -> None:
-        what = f"softmax of 33 numbers {kind}, {way}"
+        what = f"softmax of {kind}, {way}"
         judge.array(subject, got, what, "float32")
         y = subject.get(got).astype(np.float64)
         judge.require(bool(np.all(np.isfinite(y)) and np.all(y >= 0)), f"{what}: not a probability")
@@ -142,4 +145,4 @@ def probabilities(calls: Calls, x: Host, kind: str) -> None:
         fine = judge.metric("softmax", far.size, highest, reason)
         judge.require(fine, f"{what}: at {list(far.index)} got {far.got:.9g}, expected {far.expected:.9g}")
 
-    calls.check(ops.softmax, [subject.put(x)], check)
+    calls.check(lambda a: ops.softmax(*views(a)), [subject.put(x if host is None else host)], check)

@@ -40,7 +40,7 @@ def affordable(subject: Subject, texts: list[dict[str, Any]], n: int) -> list[di
 @case(4, "oracle")
 def oracle(subject: Subject, judge: Judge) -> None:
     """The oracle computes on this machine what was kept: the comparison itself can be trusted here."""
-    name = golden.install()
+    name = golden.name()
     kept = golden.kept()
     ref = reference(name)
     for text in kept["texts"]:
@@ -58,7 +58,7 @@ def texts(subject: Subject, judge: Judge, number: int) -> None:
     English, code, other scripts, repetition, a single id: what random weights cannot have, outliers and structure.
     The argmax is the oracle's wherever the limit leaves no doubt.
     """
-    name = golden.install()
+    name = golden.name()
     ids = golden.values()["texts"][number]["ids"]
     logits, ref = subject.models.engine(name).logits(ids), subject.models.reference(name)
     r = ref.oracle(ids)
@@ -79,7 +79,7 @@ def texts(subject: Subject, judge: Judge, number: int) -> None:
 @case(4, "full-context")
 def full_context(subject: Subject, judge: Judge) -> None:
     """As many ids as the default model can read give the right logits, and so does the last of them behind a cache."""
-    name = golden.install()
+    name = golden.name()
     config, ref = subject.models.engine(name).config, subject.models.reference(name)
     rng = np.random.Generator(np.random.PCG64(9))
     ids = [int(i) for i in rng.integers(0, config.n_vocab, config.n_ctx)]
@@ -94,7 +94,7 @@ def full_context(subject: Subject, judge: Judge) -> None:
 def greedy(subject: Subject, judge: Judge) -> None:
     """Greedy texts of the default model are the oracle's, up to the first place where the limit leaves a choice."""
     engine, kept = (
-        subject.models.engine(golden.install()),
+        subject.models.engine(golden.name()),
         affordable(subject, golden.values()["texts"], golden.N_GREEDY),
     )
     limit = 2 * judge.limit(f"D_{subject.backend.precision}")[0]
@@ -150,7 +150,7 @@ def differing(one: list[list[int]], other: list[list[int]]) -> str:
 @case(4, "sampled")
 def sampled(subject: Subject, judge: Judge) -> None:
     """The same seed draws the same ids as float64 NumPy did: a draw depends on no library's own generator."""
-    engine, kept = subject.models.engine(golden.install()), golden.values()
+    engine, kept = subject.models.engine(golden.name()), golden.values()
     sampling = Sampling(**kept["sampling"])
     if subject.backend.precision not in ("float32", "float64"):
         sampling_is_its_own(subject, judge, engine, sampling, kept["texts"][0]["ids"])

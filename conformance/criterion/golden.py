@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from arrayformer.conformance.criterion.probes import PROBES, Probe
+from arrayformer.conformance.criterion.probes import DEFAULT, Probe
 from arrayformer.conformance.run.result import NotApplicable
 from arrayformer.core.files import strict_json
 from arrayformer.core.params import Params, map_params
@@ -87,14 +87,17 @@ def model_hash() -> str:
     return hashlib.sha256((directory() / "model.safetensors").read_bytes()).hexdigest()
 
 
-def install() -> str:
-    """Make the default model known as a probe, and say its name."""
+def name() -> str:
+    """The default model's name among the probes. NotApplicable where the package came without one."""
     directory()
-    if "fable" not in PROBES:
-        from arrayformer.core.checkpoint import read_checkpoint
+    return DEFAULT
 
-        PROBES["fable"] = DefaultModel("fable", read_checkpoint(directory())[0])
-    return "fable"
+
+def default_model() -> DefaultModel:
+    """The default model as a probe."""
+    from arrayformer.core.checkpoint import read_checkpoint
+
+    return DefaultModel(DEFAULT, read_checkpoint(directory())[0])
 
 
 def compute() -> dict[str, Any]:

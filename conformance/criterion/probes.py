@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from arrayformer.conformance.criterion import real_probes
 from arrayformer.core.architecture import Architecture
 from arrayformer.core.models.gpt2 import GPT2
 from arrayformer.core.params import Params, Weight, map_params
@@ -119,10 +120,29 @@ _ALL = (
     }.items()),
 )  # fmt: skip
 PROBES = {probe.name: probe for probe in _ALL}
+DEFAULT, REAL = "fable", "real-"
+
+
+@dataclass(frozen=True)
+class RealProbe(Probe):
+    """A probe as wide as a real model, with one row of `length` ids."""
+
+    length: int = 0
+
+    def rows(self, order: int = 0) -> list[list[int]]:
+        """One row: it need not hold every id."""
+        return [real_probes.row(self.config.n_vocab, self.length, order)]
 
 
 @cache
 def probe(name: str) -> Probe:
-    """The probe called `name`, for example "p2", or "p2-s1" for its second seed."""
+    """The probe called `name`: "p2", or "p2-s1" for its second seed; "fable", the default model; "real-gpt2-124M"."""
+    if name == DEFAULT:
+        from arrayformer.conformance.criterion.golden import default_model
+
+        return default_model()
+    if name.startswith(REAL):
+        model, length = real_probes.sizes(name.removeprefix(REAL))
+        return RealProbe(name, model, length=length)
     base, _, seed = name.partition("-s")
     return PROBES[base].seeded(int(seed or 0))

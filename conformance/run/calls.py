@@ -17,6 +17,12 @@ from arrayformer.conformance.run.result import Problem
 from arrayformer.conformance.run.subject import Host, Subject
 
 Check = Callable[[str, Any], None]
+Views = Callable[..., Sequence[Any]]
+
+
+def as_given(*args: Any) -> Sequence[Any]:
+    """The arrays themselves."""
+    return args
 
 
 class Calls:
@@ -46,13 +52,14 @@ class Calls:
 
     def expect(
         self, name: str, *hosts: Host, exact: Host, bound: Host | float, limit: str, what: str,
-        dtypes: Sequence[str | None] = (), at: Any = ..., **how: Any,
+        dtypes: Sequence[str | None] = (), at: Any = ..., views: Views = as_given, **how: Any,
     ) -> None:  # fmt: skip
         """The graph's function `name`: everywhere |got - exact| <= limit * bound.
 
         hosts   its arguments, as host arrays
         dtypes  of the arguments on the device, where they are not those of `hosts`
         at      the part of the result that is judged (all): `exact` and `bound` have its shape
+        views   makes of the arrays on the device the arguments of the function
         how     further arguments of the function
         """
         own = self.subject.function(name)
@@ -76,7 +83,7 @@ class Calls:
                     got=far.got, expected=far.expected,
                 )  # fmt: skip
 
-        self.check(lambda *a: own(*a, **how), args, check)
+        self.check(lambda *a: own(*views(*a), **how), args, check)
 
     def _run_compiled(self) -> None:
         functions = [function for function, _, _ in self._pending]

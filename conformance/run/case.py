@@ -36,6 +36,7 @@ class Case:
     title     one line, what is checked
     proves    what a pass proves and what fails it
     function  takes the `Subject`, the `Judge` and the arguments
+    real      whether it is at the sizes of real models, which costs more: it runs after all that are not
     """
 
     id: str
@@ -44,6 +45,7 @@ class Case:
     proves: str
     function: CaseFunction
     arguments: tuple[Any, ...] = ()
+    real: bool = False
 
     def __call__(self, subject: "Subject", judge: "Judge") -> None:
         """Run it. Returns where the backend is right, raises Problem where it is wrong."""
@@ -53,7 +55,9 @@ class Case:
 _cases: dict[str, Case] = {}
 
 
-def case(level: int, name: str, *, over: Iterable[Any] | None = None) -> Callable[[CaseFunction], CaseFunction]:
+def case(
+    level: int, name: str, *, over: Iterable[Any] | None = None, real: bool = False
+) -> Callable[[CaseFunction], CaseFunction]:
     """Register a function as a case, or as one case for each of `over`. Its docstring is the title, then the proof."""
 
     def register(function: CaseFunction) -> CaseFunction:
@@ -64,7 +68,7 @@ def case(level: int, name: str, *, over: Iterable[Any] | None = None) -> Callabl
             id = f"L{level}-{name}" + (f"[{arguments[0]}]" if arguments else "")
             if id in _cases:
                 raise ValueError(f"two cases have the id {id}")
-            _cases[id] = Case(id, level, title, proves, function, arguments)
+            _cases[id] = Case(id, level, title, proves, function, arguments, real)
         return function
 
     return register
@@ -76,17 +80,19 @@ def all_cases() -> dict[str, Case]:
     for module in pkgutil.iter_modules(cases.__path__):
         if module.name.startswith("level_"):
             importlib.import_module(f"{cases.__name__}.{module.name}")
-    return dict(sorted(_cases.items(), key=lambda item: item[1].level))
+    return dict(sorted(_cases.items(), key=lambda item: (item[1].real, item[1].level)))
 
 
-def select(level: int | None = None, patterns: Sequence[str] = ()) -> list[Case]:
+def select(level: int | None = None, patterns: Sequence[str] = (), *, real: bool = True) -> list[Case]:
     """The cases up to `level` whose id matches one of `patterns` (all).
 
     `*` stands for anything, a name without brackets for all cases of that name.
 
+    real  whether those at the sizes of real models are among them
+
     Raises InputError for a pattern that matches nothing.
     """
-    chosen = [c for c in all_cases().values() if level is None or c.level <= level]
+    chosen = [c for c in all_cases().values() if (level is None or c.level <= level) and (real or not c.real)]
     if not patterns:
         return chosen
     for pattern in patterns:

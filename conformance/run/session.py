@@ -36,12 +36,15 @@ class Session:
         self.xfails = read_xfails(xfails_file) if xfails_file else Xfails()
         limits = self.xfails.limits
         self.runner: Worker | InProcess
+        self._real: Worker | InProcess
         if backend is None or isinstance(backend, str):
             spec = BackendSpec(backend or default_backend_name(), device, dtype)
             self.runner = Worker(spec, seconds=seconds, artifacts=artifacts, limits=limits)
+            # Real sizes in a process of their own, where the library has all its threads as it has for a user.
+            self._real = Worker(spec, seconds=seconds, artifacts=artifacts, limits=limits, threads=True)
         else:
             subject = Subject(with_options(backend, device, dtype))
-            self.runner = InProcess(subject, seconds=seconds, artifacts=artifacts, limits=limits)
+            self.runner = self._real = InProcess(subject, seconds=seconds, artifacts=artifacts, limits=limits)
 
     def environment(self) -> dict[str, Any]:
         """What the backend says of itself. Raises BackendError where it cannot be had."""
@@ -49,7 +52,8 @@ class Session:
 
     def run(self, case: Case) -> Result:
         """Run a case. Its result is seen in the light of what is known to fail."""
-        return self.xfails.apply(self.runner.run(case))
+        runner = self._real if case.real else self.runner
+        return self.xfails.apply(runner.run(case))
 
     def __enter__(self) -> "Session":
         self.runner.start()
@@ -57,6 +61,7 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.runner.close()
+        self._real.close()
 
 
 @dataclass
@@ -96,10 +101,10 @@ class Run:
 
 def run(
     name: str | None, *, device: str | None = None, dtype: str | None = None, level: int | None = None,
-    patterns: Sequence[str] = (), xfails_file: Path | None = None, artifacts: Path | None = None,
-    seconds: float = 120.0, show: Show = lambda _done, _of, _result: None,
+    patterns: Sequence[str] = (), real: bool = True, xfails_file: Path | None = None,
+    artifacts: Path | None = None, seconds: float = 120.0, show: Show = lambda _done, _of, _result: None,
 ) -> Run:  # fmt: skip
-    """Run the suite on the backend `name`.
+    """Run the suite on the backend `name`; without `real` only what is not at the sizes of real models.
 
     Raises BackendError where it cannot be had, InputError for case ids that do not exist.
     """
@@ -107,8 +112,8 @@ def run(
     options: dict[str, Any] = {"device": device, "dtype": dtype, "seconds": seconds, "artifacts": artifacts}
     # The library is imported in the worker while the cases are here.
     with Session(name, xfails_file=xfails_file, **options) as session:
-        cases = select(level, patterns)
-        done = Run(session.environment(), whole=not patterns, timestamp=start.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        cases = select(level, patterns, real=real)
+        done = Run(session.environment(), whole=real and not patterns, timestamp=start.strftime("%Y-%m-%dT%H:%M:%SZ"))
         for place, case in enumerate(cases):
             done.results.append(session.run(case))
             show(place + 1, len(cases), done.results[-1])

@@ -5,10 +5,8 @@ arrayformer conformance --backend arrayformer.conformance.wrong:erf_gelu
 
 from typing import Any
 
-from arrayformer.conformance.wrong import contract, functions, mathematics, memory, modes, namespace
+from arrayformer.conformance.wrong import contract, functions, mathematics, memory, modes, namespace, sizes, state
 from arrayformer.conformance.wrong.registry import WRONG, Wrong
-
-SUBJECTS = (mathematics, functions, modes, memory, namespace, contract)
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +17,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"there is no wrong backend {name!r}")
 
 
-__all__ = ["SUBJECTS", "WRONG", "Wrong"]
+__all__ = [
+    "WRONG", "Wrong", "contract", "functions", "mathematics", "memory", "modes", "namespace", "sizes", "state",
+]  # fmt: skip

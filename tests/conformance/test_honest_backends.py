@@ -20,7 +20,7 @@ from arrayformer.core.params import walk
 
 
 def passes(subject, *patterns):
-    results = [run_case(case, subject) for case in select(None, patterns)]
+    results = [run_case(case, subject) for case in select(None, patterns, real=False)]
 
     assert results
     assert [(r.id, r.outcome, r.message) for r in results if r.outcome not in ("passed", "skipped")] == []

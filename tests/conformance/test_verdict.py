@@ -246,9 +246,10 @@ def test_a_level_is_awarded_only_where_no_case_was_left_out(monkeypatch, level, 
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", run.timestamp)
 
 
-def test_cases_run_in_the_order_of_their_levels():
-    levels = [case.level for case in select(3)]
+def test_cases_run_in_the_order_of_their_levels_and_those_of_real_sizes_last():
+    places = [(case.real, case.level) for case in select(3)]
 
-    assert all(a <= b for a, b in pairwise(levels))
-    assert set(levels) == {0, 1, 2, 3}
+    assert all(a <= b for a, b in pairwise(places))
+    assert {level for _, level in places} == {0, 1, 2, 3}
+    assert not any(case.real for case in select(3, real=False))
     assert [c.id for c in select(2, ("L2-again", "L3-fork"))] == ["L2-again"]

@@ -1,0 +1,1 @@
+"""Which sizes the suite visits, and which ones real models ask for."""
