@@ -50,6 +50,23 @@ def list_cases(level: int | None, patterns: Sequence[str]) -> None:
     Console().print(table)
 
 
+def coverage(name: str | None, device: str | None = None, dtype: str | None = None) -> int:
+    """Run the suite on a backend and print which sizes of real models it visited. Returns 1 where some are missing."""
+    from arrayformer.backends.registry import default_backend_name
+    from arrayformer.conformance.coverage import survey
+    from arrayformer.conformance.run.spec import BackendSpec
+
+    visits, _ = survey.survey(BackendSpec(name or default_backend_name(), device, dtype).make, Progress())
+    found = survey.coverage(visits)
+    lines = Table("function", "size", "boundaries", "visited", "excused", "", box=None, header_style="dim")
+    for function, axis, *numbers, notes in survey.table(found):
+        lines.add_row(escape(function), escape(axis), *map(str, numbers), escape(notes))
+    console = Console()
+    console.print(lines)
+    console.print(found.sentence, highlight=False)
+    return int(bool(found.missing))
+
+
 def summary(run: Run) -> None:
     """What the run found, in full where something is wrong."""
     console = Console()

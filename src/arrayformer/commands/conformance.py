@@ -12,6 +12,8 @@ from arrayformer.commands.seconds import SECONDS
 @click.option("--backend", "name", help="A backend's name, or package.module:Class. Default: $ARRAYFORMER_BACKEND.")
 @click.option("--level", type=click.IntRange(0, 5), help="Run levels 0 to this one (all).")
 @click.option("--case", "cases", multiple=True, metavar="ID", help="Only this case; * stands for anything. Repeatable.")
+@click.option("--quick", is_flag=True, help="Leave out what is at the sizes of real models; awards no level.")
+@click.option("--coverage", is_flag=True, help="Print which sizes of real models the cases visit, and which not.")
 @click.option("--device", help="Which of the backend's devices.")
 @click.option("--dtype", help="Which of the backend's dtypes.")
 @click.option("--list", "listing", is_flag=True, help="List the cases and what each one proves.")
@@ -35,9 +37,9 @@ from arrayformer.commands.seconds import SECONDS
 )  # fmt: skip
 @click.option("--timeout", type=SECONDS, default=120.0, show_default=True, help="Seconds a case may take.")
 def command(
-    name: str | None, level: int | None, cases: tuple[str, ...], device: str | None, dtype: str | None, listing: bool,
-    json_file: Path | None, html_file: Path | None, junit_file: Path | None, badge: bool, merge: tuple[Path, ...],
-    xfails_file: Path | None, artifacts: Path, timeout: float,
+    name: str | None, level: int | None, cases: tuple[str, ...], quick: bool, coverage: bool, device: str | None,
+    dtype: str | None, listing: bool, json_file: Path | None, html_file: Path | None, junit_file: Path | None,
+    badge: bool, merge: tuple[Path, ...], xfails_file: Path | None, artifacts: Path, timeout: float,
 ) -> None:  # fmt: skip
     """Judge whether a backend computes transformers right.
 
@@ -51,6 +53,8 @@ def command(
     if listing:
         terminal.list_cases(level, cases)
         return
+    if coverage:
+        sys.exit(terminal.coverage(name, device, dtype))
     for path in (json_file, html_file, junit_file):
         if path is not None:
             check_writable(path)
@@ -58,7 +62,7 @@ def command(
         runs = [envelope.read(path) for path in merge]
     else:
         runs = [session.run(
-            name, device=device, dtype=dtype, level=level, patterns=cases, xfails_file=xfails_file,
+            name, device=device, dtype=dtype, level=level, patterns=cases, real=not quick, xfails_file=xfails_file,
             artifacts=artifacts, seconds=timeout, show=terminal.Progress(),
         )]  # fmt: skip
     for run in runs:
