@@ -16,6 +16,7 @@ _OPTIONS = (
     ("backend", "which backend is judged: a name, or package.module:Class"),
     ("level", "run levels 0 to this one"),
     ("case", "only cases with this id; * stands for anything"),
+    ("architecture", "only these architectures, by name or model_type, commas between them (all)"),
     ("device", "which of the backend's devices"),
     ("dtype", "which of the backend's dtypes"),
     ("xfails-file", "known bugs of the backend: a case id a line, then # and the reason"),
@@ -69,6 +70,16 @@ def seconds(config: pytest.Config) -> float:
     return float(config.getoption("arrayformer_timeout") or 120)
 
 
+def architectures(config: pytest.Config) -> tuple[str, ...] | None:
+    """The architectures that were asked for, or None for all."""
+    said = config.getoption("arrayformer_architecture")
+    if not said:
+        return None
+    from arrayformer.conformance.criterion.architectures import named
+
+    return named([name.strip() for name in said.split(",")])
+
+
 def path(config: pytest.Config, name: str) -> Path | None:
     """An option that is a path, relative to where pytest was called."""
     value = config.getoption(f"arrayformer_{name}")
@@ -84,6 +95,6 @@ def arrayformer_session(request: pytest.FixtureRequest) -> Iterator[Any]:
     with Session(
         config.getoption("arrayformer_backend"), device=config.getoption("arrayformer_device"),
         dtype=config.getoption("arrayformer_dtype"), seconds=seconds(config), xfails_file=path(config, "xfails_file"),
-        artifacts=path(config, "artifacts"),
+        artifacts=path(config, "artifacts"), architectures=architectures(config),
     ) as session:  # fmt: skip
         yield session

@@ -13,16 +13,22 @@ from typing import Any, ClassVar
 
 import pytest
 
-from arrayformer.conformance.plugin import PROPERTY, path
-from arrayformer.conformance.run.case import all_cases, select
+from arrayformer.conformance.criterion.architectures import named
+from arrayformer.conformance.plugin import PROPERTY, architectures, path
+from arrayformer.conformance.run.case import find_case, select
 from arrayformer.conformance.run.result import Result
 from arrayformer.conformance.run.session import Run, Session
 from arrayformer.conformance.run.spec import Factory
 
 
+def wanted(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The architectures of these names, or None for all."""
+    return named(names) if names else None
+
+
 def judge(session: Session, case_id: str, record_property: Callable[[str, object], None]) -> None:
     """One test: run the case, hand its result to the report, and end as it ended."""
-    result = session.run(all_cases()[case_id])
+    result = session.run(find_case(case_id))
     record_property(PROPERTY, {"environment": session.environment(), "result": result.as_dict()})
     message = "\n".join(filter(None, (
         result.message, (result.divergence or {}).get("sentence"), result.traceback,
@@ -40,7 +46,7 @@ class ConformanceSuite:
     """Subclass it in a test file, with a name pytest collects, and say which backend.
 
     backend      a name, "package.module:Class", a Backend class or a factory taking `device` and `dtype`
-    device, dtype, level, cases    as on the command line
+    device, dtype, level, cases, architectures  as on the command line; no architectures are all
     xfails_file  known bugs, relative to the test file
     seconds      how long a case may take
     """
@@ -50,13 +56,14 @@ class ConformanceSuite:
     dtype: ClassVar[str | None] = None
     level: ClassVar[int | None] = None
     cases: ClassVar[tuple[str, ...]] = ()
+    architectures: ClassVar[tuple[str, ...]] = ()
     xfails_file: ClassVar[str | None] = None
     seconds: ClassVar[float] = 120.0
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """One test for each case."""
         if "case_id" in metafunc.fixturenames:
-            metafunc.parametrize("case_id", [c.id for c in select(self.level, self.cases)])
+            metafunc.parametrize("case_id", [c.id for c in select(self.level, self.cases, wanted(self.architectures))])
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -66,7 +73,7 @@ class ConformanceSuite:
         # Asked on the class: a plain function as `backend` does not become a method.
         with Session(
             cls.backend, device=cls.device, dtype=cls.dtype, seconds=cls.seconds, xfails_file=xfails,
-            artifacts=path(request.config, "artifacts"),
+            artifacts=path(request.config, "artifacts"), architectures=wanted(cls.architectures),
         ) as session:  # fmt: skip
             yield session
 
@@ -81,10 +88,11 @@ def write_reports(environment: dict[str, Any], results: list[dict[str, Any]], co
 
     from arrayformer.conformance.report import envelope
 
-    order = {id: place for place, id in enumerate(all_cases())}
-    found = sorted((Result.from_dict(r) for r in results), key=lambda r: order[r.id])
+    chosen = architectures(config)
+    order = {case.id: place for place, case in enumerate(select(None, (), chosen))}
+    found = sorted((Result.from_dict(r) for r in results), key=lambda r: order.get(r.id, len(order)))
     run = Run(environment, found, timestamp=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    run.whole = {r.id for r in found} >= {c.id for c in select(max(r.level for r in found))}
+    run.whole = {r.id for r in found} >= {c.id for c in select(max(r.level for r in found), (), chosen)}
     run.seconds = sum(r.seconds for r in found)
     if file := path(config, "json"):
         envelope.write(run, file)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from arrayformer.conformance.plugin import architectures
 from arrayformer.conformance.run.case import select
 from arrayformer.conformance.run.session import Session
 from arrayformer.conformance.suite import judge
@@ -13,7 +14,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The cases that the options ask for."""
     config = metafunc.config
     level, case = config.getoption("arrayformer_level"), config.getoption("arrayformer_case")
-    chosen = select(None if level is None else int(level), (case,) if case else ())
+    chosen = select(None if level is None else int(level), (case,) if case else (), architectures(config))
     metafunc.parametrize("case_id", [c.id for c in chosen])
 
 

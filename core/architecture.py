@@ -90,6 +90,11 @@ class Architecture(ABC):
         """Tables of rotary positions 0 to n - 1, for texts of up to `n_text` ids; none where nothing is rotated."""
         return ()
 
+    @property
+    def embed_scale(self) -> float:
+        """What `embed` multiplies the rows of the table by. Conformance draws a table that gives a stream around 1."""
+        return 1.0
+
     @abstractmethod
     def embed(self, params: Params, ids: Array, position: Array, ops: Ops) -> Array:
         """ids [batch, seq], position [seq] or [batch, seq] -> [batch, seq, n_embd]"""

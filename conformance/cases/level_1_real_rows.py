@@ -29,7 +29,7 @@ def norm_sizes() -> Iterator[tuple[int, int]]:
     yield 1040, 768
 
 
-@case(1, "real-layer_norm", real=True)
+@case(1, "real-layer_norm", real=True, needs="layer_norm")
 def real_layer_norm(subject: Subject, judge: Judge) -> None:
     """Layer norms as wide as those of real models, and of as many rows as a batch of prompts has: to 2^17."""
     with Calls(subject, judge) as calls:
@@ -39,7 +39,7 @@ def real_layer_norm(subject: Subject, judge: Judge) -> None:
             norm(calls, x, g, b, 1e-5, f"{n} rows, {width} wide")
 
 
-@case(1, "real-rms_norm", real=True)
+@case(1, "real-rms_norm", real=True, needs="rms_norm")
 def real_rms_norm(subject: Subject, judge: Judge) -> None:
     """RMS norms likewise."""
     with Calls(subject, judge) as calls:
@@ -87,7 +87,7 @@ def real_activation(subject: Subject, judge: Judge, name: str) -> None:
             calls.expect(name, few[at], exact=exact[at], bound=bound, limit="activation", what=what)
 
 
-@case(1, "real-gated", real=True)
+@case(1, "real-gated", real=True, needs="gated")
 def real_gated(subject: Subject, judge: Judge) -> None:
     """The middle of a gated network, likewise: gate and up are not exchanged."""
     few, exact = some_numbers("silu")

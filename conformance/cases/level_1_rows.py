@@ -41,7 +41,7 @@ def activation(subject: Subject, judge: Judge, name: str) -> None:
             calls.expect(name, x, exact=exact, bound=U * np.maximum(np.abs(x), 1e-3), limit="activation", what=where)
 
 
-@case(1, "gelu")
+@case(1, "gelu", needs="gelu")
 def gelu(subject: Subject, judge: Judge) -> None:
     """The tanh form of GELU, on all the activations a model can have.
 
@@ -50,19 +50,19 @@ def gelu(subject: Subject, judge: Judge) -> None:
     activation(subject, judge, "gelu")
 
 
-@case(1, "gelu_erf")
+@case(1, "gelu_erf", needs="gelu_erf")
 def gelu_erf(subject: Subject, judge: Judge) -> None:
     """The erf form of GELU, likewise. The error function is not in the standard."""
     activation(subject, judge, "gelu_erf")
 
 
-@case(1, "relu")
+@case(1, "relu", needs="relu")
 def relu(subject: Subject, judge: Judge) -> None:
     """relu, likewise."""
     activation(subject, judge, "relu")
 
 
-@case(1, "silu")
+@case(1, "silu", needs="silu")
 def silu(subject: Subject, judge: Judge) -> None:
     """silu, likewise."""
     activation(subject, judge, "silu")
@@ -84,7 +84,7 @@ def norm_rows(n: int) -> dict[str, Host]:
     return {**rows, "with an outlier of 1e4": outlier}
 
 
-@case(1, "layer_norm")
+@case(1, "layer_norm", needs="layer_norm")
 def layer_norm(subject: Subject, judge: Judge) -> None:
     """Layer norm, for narrow and wide rows, small and large variance, large means, outliers and constant rows.
 

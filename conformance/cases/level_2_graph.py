@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from arrayformer.conformance.criterion import metrics
+from arrayformer.conformance.criterion.architectures import GPT2, fewest
 from arrayformer.conformance.criterion.judgement import Judge
-from arrayformer.conformance.criterion.probes import probe
+from arrayformer.conformance.criterion.probes import decisive, probe, probes_of
 from arrayformer.conformance.diagnosis.first_wrong import MODES, first_divergence, ratios, tapped, truth
-from arrayformer.conformance.run.case import case
+from arrayformer.conformance.run.case import architecture_case, case
 from arrayformer.conformance.run.result import NotApplicable, Problem
 from arrayformer.conformance.run.subject import Subject
 from arrayformer.core.models.gpt2 import gpt2
@@ -17,25 +18,29 @@ from arrayformer.core.models.gpt2 import gpt2
 PROBED = ("p1", "p2", "p3", "outliers", "deep", "quiet", "loud", "residual", "still", "untied", "relu", "silu")
 
 
-@case(2, "logits", over=PROBED)
+@case(2, "logits", over=PROBED, architecture=GPT2)
+@architecture_case(2, "logits", probes_of)
 def logits(subject: Subject, judge: Judge, name: str) -> None:
     """The logits of a probe model are right, for every id and every position.
 
     The main criterion: float32 logits are off by no more than 8 times what an honest NumPy float32 run is off.
     """
+    if subject.backend.compiles and not decisive(probe(name)):
+        raise NotApplicable("each model costs a compilation, and other probes of its page use all that this one does")
     rows = probe(name).rows()[:16]
     judge.logits(subject, subject.models.forward(name, rows), name, rows)
 
 
-@case(2, "taps", over=("p3", "deep"))
+@case(2, "taps", over=("p3", "deep"), architecture=GPT2)
+@architecture_case(2, "taps", fewest)
 def taps(subject: Subject, judge: Judge, name: str) -> None:
     """Every tensor inside the graph is right, has the right dtype, and never leaves the library.
 
     Interior tensors with the library's functions alone; the ends of each block with the backend's own, which may
     compute attention or feed-forward in one piece.
     """
-    if subject.backend.compiles and name == "deep":
-        raise NotApplicable("a program with every tensor of 12 layers costs a compilation: L2-taps[p3] looks at 3")
+    if subject.backend.compiles and name != "p3":
+        raise NotApplicable("a program with every tensor costs a compilation: L2-taps[p3] has one, L2-logits the rest")
     ids = probe(name).rows()[0]
     true = truth(subject.models.reference(name), ids)
     # Where each shape is compiled, only as the backend runs it: L2-as-written runs the graph as it stands.
@@ -95,7 +100,8 @@ def lengths(subject: Subject, judge: Judge, name: str) -> None:
         )
 
 
-@case(2, "causal", over=("p2", "loud"))
+@case(2, "causal", over=("p2", "loud"), architecture=GPT2)
+@architecture_case(2, "causal", fewest)
 def causal(subject: Subject, judge: Judge, name: str) -> None:
     """Nothing of the future reaches the past: other ids behind a place leave the logits before it as they were.
 
@@ -103,7 +109,9 @@ def causal(subject: Subject, judge: Judge, name: str) -> None:
     """
     ids = probe(name).rows()[0]
     n_vocab, n = probe(name).config.n_vocab, len(ids)
-    cuts = (1, 2, 3, n // 4, n // 2, n // 2 + 1, n - 2, n - 1)
+    cuts: Sequence[int] = (n // 2, n - 1, 1, n // 4, 2, 3, n // 2 + 1, n - 2)
+    if subject.backend.compiles and probe(name).architecture != GPT2:  # as many rows as L2-logits has: one program
+        cuts = cuts[: len(probe(name).rows())]
     rows = [ids[:cut] + [(id + 7) % n_vocab for id in ids[cut:]] for cut in cuts]
     # Two calls of one shape, so that an honest library does the same arithmetic in both.
     before, after = (

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from arrayformer.conformance.cases.level_2_graph import other_dtype
+from arrayformer.conformance.criterion.architectures import GPT2, fewest
 from arrayformer.conformance.criterion.judgement import Judge
 from arrayformer.conformance.criterion.probes import Probe, probe
-from arrayformer.conformance.run.case import case
-from arrayformer.conformance.run.result import Problem
+from arrayformer.conformance.run.case import architecture_case, case
+from arrayformer.conformance.run.result import NotApplicable, Problem
 from arrayformer.conformance.run.subject import Subject
 from arrayformer.core.engine import Context
 from arrayformer.core.errors import InputError
@@ -46,9 +47,12 @@ def nothing(n: int) -> list[list[int]]:
     return [[] for _ in range(n)]
 
 
-@case(3, "cached", over=("p2", "p3", "untied", "silu"))
+@case(3, "cached", over=("p2", "p3", "untied", "silu"), architecture=GPT2)
+@architecture_case(3, "cached", fewest)
 def cached(subject: Subject, judge: Judge, name: str) -> None:
     """Reading one id after the other, to the last place of the context, gives what reading at once gives."""
+    if subject.backend.compiles and probe(name).architecture != GPT2:
+        raise NotApplicable("a batch of one costs compilations of its own: L3-ragged reads id by id too")
     [ids] = ids_of(probe(name), 1)
     context, texts = subject.models.engine(name).context(1), [list[int]()]
     # Of the smallest models one id first where each length is compiled.
@@ -123,9 +127,22 @@ def ragged(subject: Subject, judge: Judge, batch: int) -> None:
 
     The padding of a row that is nearly full reaches past the end of the cache: it must be dropped.
     """
-    name = "p3"
+    in_steps(subject, judge, "p3", batch)
+
+
+@architecture_case(3, "ragged", fewest)
+def ragged_rows(subject: Subject, judge: Judge, name: str) -> None:
+    """Rows of different lengths, some idle, some at the end of the context while others begin: each as if alone.
+
+    Each row is turned by its own positions, and looks back through a window of its own.
+    """
+    in_steps(subject, judge, name, 3)
+
+
+def in_steps(subject: Subject, judge: Judge, name: str, batch: int) -> None:
+    """The body of the two cases above."""
     ids = ids_of(probe(name), batch)
-    n_ctx = probe(name).config.n_ctx
+    n_ctx = len(ids[0])
     context, texts = subject.models.engine(name).context(batch), [list[int]() for _ in range(batch)]
     targets = [[1 + (5 * row) % 16 for row in range(batch)]]
     targets += [
@@ -133,7 +150,8 @@ def ragged(subject: Subject, judge: Judge, batch: int) -> None:
     ]
     # In steps of 16 at most: each longer one costs a compilation.
     far = [n_ctx - 1 if row % 2 else n_ctx - 14 for row in range(batch)]
-    targets += [[min(t + 14, n) for t, n in zip(targets[0], far, strict=True)], far]
+    for _ in range(n_ctx // 14):
+        targets.append([min(t + 14, n) for t, n in zip(targets[-1], far, strict=True)])
     targets += [[n_ctx if row % 2 else n_ctx - 6 for row in range(batch)], [n_ctx] * batch]
     for step, lengths in enumerate(targets):
         rows = [ids[row][len(texts[row]) : max(len(texts[row]), n)] for row, n in enumerate(lengths)]

@@ -54,9 +54,9 @@ def plan(batch: int, n: int) -> list[list[int]]:
     return [*steps, *([1 if (row + step) % 4 else 0 for row in range(batch)] for step in range(2))]
 
 
-@case(
-    3, "real-context", over=("real-gpt2-124M", "real-smollm2-135M", "real-qwen3-0.6B", "real-gemma-3-270M"), real=True
-)
+@case(3, "real-context", over=("real-gpt2-124M",), real=True, architecture="gpt2")
+@case(3, "real-context", over=("real-smollm2-135M", "real-qwen3-0.6B"), real=True, architecture="llama")
+@case(3, "real-context", over=("real-gemma-3-270M",), real=True, architecture="gemma")
 def real_context(subject: Subject, judge: Judge, name: str) -> None:
     """One block as wide as a real model's, read to the last slot: a prompt, a piece behind it, and id after id."""
     row = probe(name).rows()[0]
@@ -70,7 +70,9 @@ def real_context(subject: Subject, judge: Judge, name: str) -> None:
         start += n
 
 
-@case(2, "real-logits", over=("real-gpt2-355M", "real-pythia-410M", "real-qwen2_5-0.5B"), real=True)
+@case(2, "real-logits", over=("real-gpt2-355M",), real=True, architecture="gpt2")
+@case(2, "real-logits", over=("real-pythia-410M",), real=True, architecture="gpt_neox")
+@case(2, "real-logits", over=("real-qwen2_5-0.5B",), real=True, architecture="llama")
 def real_logits(subject: Subject, judge: Judge, name: str) -> None:
     """The logits of one block as wide as a real model's, for a prompt of more than a hundred ids."""
     row = probe(name).rows()[0]

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from arrayformer.conformance.criterion import golden, metrics
-from arrayformer.conformance.criterion.judgement import Judge
+from arrayformer.conformance.criterion.architectures import GPT2, fewest
+from arrayformer.conformance.criterion.judgement import Judge, ratio_limit
 from arrayformer.conformance.criterion.oracle import reference
 from arrayformer.conformance.criterion.probes import probe
-from arrayformer.conformance.run.case import case
-from arrayformer.conformance.run.result import Problem
+from arrayformer.conformance.run.case import architecture_case, case
+from arrayformer.conformance.run.result import NotApplicable, Problem
 from arrayformer.conformance.run.subject import Subject
 from arrayformer.core.engine import Engine
 from arrayformer.core.errors import NumericError
@@ -37,7 +38,7 @@ def affordable(subject: Subject, texts: list[dict[str, Any]], n: int) -> list[di
     return [text for text, length in zip(texts, lengths, strict=True) if length == commonest]
 
 
-@case(4, "oracle")
+@case(4, "oracle", architecture=GPT2)
 def oracle(subject: Subject, judge: Judge) -> None:
     """The oracle computes on this machine what was kept: the comparison itself can be trusted here."""
     name = golden.name()
@@ -51,7 +52,7 @@ def oracle(subject: Subject, judge: Judge) -> None:
             judge.require(fine, f"{text['text']!r}, position {t}: this machine's float64 is {error:.3g} spreads off")
 
 
-@case(4, "texts", over=range(len(golden.TEXTS)))
+@case(4, "texts", over=range(len(golden.TEXTS)), architecture=GPT2)
 def texts(subject: Subject, judge: Judge, number: int) -> None:
     """The default model's logits after each id of a text are right, in absolute terms too.
 
@@ -76,7 +77,7 @@ def texts(subject: Subject, judge: Judge, number: int) -> None:
     )
 
 
-@case(4, "full-context")
+@case(4, "full-context", architecture=GPT2)
 def full_context(subject: Subject, judge: Judge) -> None:
     """As many ids as the default model can read give the right logits, and so does the last of them behind a cache."""
     name = golden.name()
@@ -90,7 +91,7 @@ def full_context(subject: Subject, judge: Judge) -> None:
     judge.row(subject.get(context.read([ids[-1:]])), r[-1:], ref, name, ids, "the last id behind a cache, ")
 
 
-@case(4, "greedy")
+@case(4, "greedy", architecture=GPT2)
 def greedy(subject: Subject, judge: Judge) -> None:
     """Greedy texts of the default model are the oracle's, up to the first place where the limit leaves a choice."""
     engine, kept = (
@@ -111,6 +112,29 @@ def greedy(subject: Subject, judge: Judge) -> None:
                 f" (ahead of the next by {text['margins'][differ]:.3g} spreads)", ids=text["ids"] + ids[:differ],
             )  # fmt: skip
     judge.metric("ids compared", compared)
+
+
+@architecture_case(4, "written", lambda name: fewest(name)[:1])
+def written(subject: Subject, judge: Judge, name: str) -> None:
+    """Texts that a probe of an architecture writes greedily, three in a batch, are the oracle's.
+
+    Up to the first place where the limit leaves a choice.
+    """
+    if subject.backend.compiles:
+        raise NotApplicable("drawing costs compilations of its own, and knows no architecture: L4-batched draws")
+    ref, prompts = subject.models.reference(name), [row[: 3 + 4 * i] for i, row in enumerate(probe(name).rows(3)[:3])]
+    found = continued(subject.models.engine(name), prompts, Sampling(), 12)
+    limit = judge.limit(ratio_limit(ref.precision))[0] * ref.unit
+    for prompt, ids in zip(prompts, found, strict=True):
+        r = ref.oracle([*prompt, *ids])[len(prompt) - 1 : -1]
+        sure = metrics.may_win(r, limit).sum(axis=-1) == 1
+        wrong = [t for t in range(len(ids)) if sure[t] and ids[t] != r[t].argmax()]
+        if wrong:
+            t = wrong[0]
+            raise Problem(
+                f"id {t} behind {len(prompt)} ids is {ids[t]}, the oracle's {r[t].argmax()}", probe=name,
+                ids=[*prompt, *ids[:t]],
+            )  # fmt: skip
 
 
 @case(4, "batched")
@@ -147,7 +171,7 @@ def differing(one: list[list[int]], other: list[list[int]]) -> str:
     return "texts have other lengths"
 
 
-@case(4, "sampled")
+@case(4, "sampled", architecture=GPT2)
 def sampled(subject: Subject, judge: Judge) -> None:
     """The same seed draws the same ids as float64 NumPy did: a draw depends on no library's own generator."""
     engine, kept = subject.models.engine(golden.name()), golden.values()

@@ -20,7 +20,7 @@ def envelope(run: Run) -> dict[str, Any]:
     environment = run.environment
     tests = [{"nodeid": r.id, **r.as_dict()} for r in run.results]
     if tests:
-        tests[0]["run"] = {"environment": environment, "whole": run.whole}
+        tests[0]["run"] = {"environment": environment, "whole": run.whole, "levels": run.levels}
     counts = {outcome: run.count(outcome) for outcome in OUTCOMES if run.count(outcome)}
     return {
         "schema": "v1",

@@ -42,10 +42,10 @@ class Progress:
                 self.bar.stop()
 
 
-def list_cases(level: int | None, patterns: Sequence[str]) -> None:
+def list_cases(level: int | None, patterns: Sequence[str], architectures: tuple[str, ...] | None = None) -> None:
     """Each case with what it proves."""
     table = Table("case", "what it checks", box=None, pad_edge=False)
-    for case in select(level, patterns):
+    for case in select(level, patterns, architectures):
         table.add_row(f"[bold]{escape(case.id)}[/]", f"{escape(case.title)} [dim]{escape(case.proves)}[/]")
     Console().print(table)
 
@@ -80,12 +80,19 @@ def summary(run: Run) -> None:
         if result.outcome in (*BAD, "xfailed"):
             explain(console, result)
     console.print(levels(run))
+    if len(run.levels) > 1:
+        console.print("; ".join(f"{name}: {said(level)}" for name, level in run.levels.items()), highlight=False)
     counts = "  ".join(f"{run.count(o)} {o}" for o in OUTCOMES if run.count(o))
     verdict = "no level" if run.level is None else f"level {run.level} ({LEVELS[run.level]})"
     console.print(
         f"{counts}  in {run.seconds:.1f} s;  awarded: [bold]{verdict if run.whole else 'not judged'}[/]",
         highlight=False,
     )
+
+
+def said(level: int | None) -> str:
+    """A level in words."""
+    return "no level" if level is None else f"level {level}"
 
 
 def explain(console: Console, result: Result) -> None:

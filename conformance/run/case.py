@@ -5,11 +5,12 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from arrayformer.conformance import cases
+from arrayformer.conformance.criterion.architectures import GPT2, each, names, used_by
 from arrayformer.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Case:
     proves    what a pass proves and what fails it
     function  takes the `Subject`, the `Judge` and the arguments
     real      whether it is at the sizes of real models, which costs more: it runs after all that are not
+    architecture  whose models it is about; empty where it holds for all
+    needs     what a graph has to use for the case to count for it (`architectures.uses`); empty: for every graph
     """
 
     id: str
@@ -46,45 +49,100 @@ class Case:
     function: CaseFunction
     arguments: tuple[Any, ...] = ()
     real: bool = False
+    architecture: str = ""
+    needs: str = ""
 
     def __call__(self, subject: "Subject", judge: "Judge") -> None:
         """Run it. Returns where the backend is right, raises Problem where it is wrong."""
         self.function(subject, judge, *self.arguments)
 
 
+Which = Callable[[str], Iterable[str]]
+"""The name of an architecture -> those of its probes that a case is run over."""
+
 _cases: dict[str, Case] = {}
+_families: list[tuple[Case, Which]] = []
 
 
 def case(
-    level: int, name: str, *, over: Iterable[Any] | None = None, real: bool = False
+    level: int,
+    name: str,
+    *,
+    over: Iterable[Any] | None = None,
+    real: bool = False,
+    architecture: str = "",
+    needs: str = "",
 ) -> Callable[[CaseFunction], CaseFunction]:
     """Register a function as a case, or as one case for each of `over`. Its docstring is the title, then the proof."""
 
     def register(function: CaseFunction) -> CaseFunction:
-        title, _, proves = (function.__doc__ or "").strip().partition("\n")
-        proves = " ".join(proves.split())
-        runs = [()] if over is None else [(x,) for x in over]
-        for arguments in runs:
-            id = f"L{level}-{name}" + (f"[{arguments[0]}]" if arguments else "")
-            if id in _cases:
-                raise ValueError(f"two cases have the id {id}")
-            _cases[id] = Case(id, level, title, proves, function, arguments, real)
+        one = replace(_described(level, name, function), real=real, architecture=architecture, needs=needs)
+        for made in [one] if over is None else [_over(one, x) for x in over]:
+            if made.id in _cases:
+                raise ValueError(f"two cases have the id {made.id}")
+            _cases[made.id] = made
         return function
 
     return register
 
 
+def architecture_case(level: int, name: str, over: Which) -> Callable[[CaseFunction], CaseFunction]:
+    """Register a function as a case for each probe of each architecture but GPT-2, whose probes are a list."""
+
+    def register(function: CaseFunction) -> CaseFunction:
+        _families.append((_described(level, name, function), over))
+        return function
+
+    return register
+
+
+def _described(level: int, name: str, function: CaseFunction) -> Case:
+    title, _, proves = (function.__doc__ or "").strip().partition("\n")
+    return Case(f"L{level}-{name}", level, title, " ".join(proves.split()), function)
+
+
+def _over(one: Case, x: Any, architecture: str = "") -> Case:
+    return replace(one, id=f"{one.id}[{x}]", arguments=(x,), architecture=architecture or one.architecture)
+
+
 @cache
-def all_cases() -> dict[str, Case]:
-    """Every case by id, in the order in which they run."""
+def shared_cases() -> dict[str, Case]:
+    """GPT-2's cases, and those that belong to no architecture. No other page is imported for them."""
     for module in pkgutil.iter_modules(cases.__path__):
         if module.name.startswith("level_"):
             importlib.import_module(f"{cases.__name__}.{module.name}")
-    return dict(sorted(_cases.items(), key=lambda item: (item[1].real, item[1].level)))
+    return dict(_cases)
 
 
-def select(level: int | None = None, patterns: Sequence[str] = (), *, real: bool = True) -> list[Case]:
-    """The cases up to `level` whose id matches one of `patterns` (all).
+@cache
+def cases_of(architecture: str) -> dict[str, Case]:
+    """The cases of one architecture but GPT-2."""
+    shared_cases()
+    made = [_over(one, probe, architecture) for one, over in _families for probe in over(architecture)]
+    return {case.id: case for case in made}
+
+
+@cache
+def all_cases(architectures: tuple[str, ...] | None = None) -> dict[str, Case]:
+    """Every case of these architectures (all) by id, in the order in which they run."""
+    wanted = names() if architectures is None else architectures
+    found = [case for case in shared_cases().values() if any(counts_for(case, name) for name in wanted)]
+    found += [case for name in wanted if name != GPT2 for case in cases_of(name).values()]
+    return {case.id: case for case in sorted(found, key=lambda case: (case.real, case.level))}
+
+
+def find_case(id: str) -> Case:
+    """The case of that id. Pages are loaded one after the other until one has it. Raises KeyError."""
+    if id in shared_cases():
+        return shared_cases()[id]
+    return next(cases_of(name)[id] for name in each() if name != GPT2 and id in cases_of(name))
+
+
+def select(
+    level: int | None = None, patterns: Sequence[str] = (), architectures: tuple[str, ...] | None = None, *,
+    real: bool = True,
+) -> list[Case]:  # fmt: skip
+    """The cases of these architectures (all) up to `level` whose id matches one of `patterns` (all).
 
     `*` stands for anything, a name without brackets for all cases of that name.
 
@@ -92,14 +150,22 @@ def select(level: int | None = None, patterns: Sequence[str] = (), *, real: bool
 
     Raises InputError for a pattern that matches nothing.
     """
-    chosen = [c for c in all_cases().values() if (level is None or c.level <= level) and (real or not c.real)]
+    there = all_cases(architectures)
+    chosen = [c for c in there.values() if (level is None or c.level <= level) and (real or not c.real)]
     if not patterns:
         return chosen
     for pattern in patterns:
-        if not any(matches(id, pattern) for id in all_cases()):
-            near = ", ".join(sorted({id.split("[")[0] for id in all_cases()}))
+        if not any(matches(id, pattern) for id in there):
+            near = ", ".join(sorted({id.split("[")[0] for id in there}))
             raise InputError(f"no case has the id {pattern!r}; there are {near}")
     return [c for c in chosen if any(matches(c.id, pattern) for pattern in patterns)]
+
+
+def counts_for(case: Case, architecture: str) -> bool:
+    """Whether an architecture's level depends on a case."""
+    if case.architecture:
+        return case.architecture == architecture
+    return not case.needs or case.needs in used_by(architecture)
 
 
 def matches(id: str, pattern: str) -> bool:

@@ -49,6 +49,7 @@ class Result:
     series      name -> [[label, value, limit], ...], for plots
     divergence  where the first wrong tensor is, where it was looked for
     files       what was written to reproduce it
+    architectures  whose levels depend on it
     """
 
     id: str
@@ -64,6 +65,7 @@ class Result:
     files: list[str] = field(default_factory=list)
     traceback: str = ""
     reason: str = ""
+    architectures: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -82,6 +84,12 @@ class Result:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def levels(results: list[Result]) -> dict[str, int | None]:
+    """The level awarded for each architecture."""
+    names = dict.fromkeys(name for result in results for name in result.architectures)
+    return {name: awarded([r for r in results if name in r.architectures]) for name in names}
 
 
 def awarded(results: list[Result]) -> int | None:

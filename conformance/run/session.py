@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from arrayformer.conformance.run.case import Case, select
+from arrayformer.conformance.criterion.architectures import names
+from arrayformer.conformance.run.case import Case, counts_for, select
 from arrayformer.conformance.run.in_process import InProcess
-from arrayformer.conformance.run.result import BAD, Result, awarded
+from arrayformer.conformance.run.result import BAD, Result, awarded, levels
 from arrayformer.conformance.run.spec import BackendSpec, Factory, with_options
 from arrayformer.conformance.run.subject import Subject
 from arrayformer.conformance.run.worker import Worker
@@ -25,14 +26,17 @@ class Session:
     seconds      how long a case may take
     xfails_file  known bugs, see `xfails`
     artifacts    where failures are written down (nowhere)
+    architectures  those whose levels are asked for (all)
     """
 
     def __init__(
         self, backend: str | Factory | None, *, device: str | None = None, dtype: str | None = None,
         seconds: float = 120.0, xfails_file: Path | None = None, artifacts: Path | None = None,
+        architectures: tuple[str, ...] | None = None,
     ) -> None:  # fmt: skip
         from arrayformer.backends.registry import default_backend_name
 
+        self.architectures = architectures
         self.xfails = read_xfails(xfails_file) if xfails_file else Xfails()
         limits = self.xfails.limits
         self.runner: Worker | InProcess
@@ -53,7 +57,10 @@ class Session:
     def run(self, case: Case) -> Result:
         """Run a case. Its result is seen in the light of what is known to fail."""
         runner = self._real if case.real else self.runner
-        return self.xfails.apply(runner.run(case))
+        result = self.xfails.apply(runner.run(case))
+        wanted = names() if self.architectures is None else self.architectures
+        result.architectures = [name for name in wanted if counts_for(case, name)]
+        return result
 
     def __enter__(self) -> "Session":
         self.runner.start()
@@ -86,8 +93,16 @@ class Run:
 
     @property
     def level(self) -> int | None:
-        """The level awarded, if any."""
-        return awarded(self.results) if self.whole else None
+        """The level awarded, if any: the lowest of those of the architectures."""
+        if not self.whole:
+            return None
+        found = list(self.levels.values()) or [awarded(self.results)]
+        return None if None in found else min(level for level in found if level is not None)
+
+    @property
+    def levels(self) -> dict[str, int | None]:
+        """The level awarded for each architecture."""
+        return levels(self.results) if self.whole else {}
 
     @property
     def label(self) -> str:
@@ -101,18 +116,21 @@ class Run:
 
 def run(
     name: str | None, *, device: str | None = None, dtype: str | None = None, level: int | None = None,
-    patterns: Sequence[str] = (), real: bool = True, xfails_file: Path | None = None,
-    artifacts: Path | None = None, seconds: float = 120.0, show: Show = lambda _done, _of, _result: None,
+    patterns: Sequence[str] = (), architectures: tuple[str, ...] | None = None, real: bool = True,
+    xfails_file: Path | None = None, artifacts: Path | None = None, seconds: float = 120.0,
+    show: Show = lambda _done, _of, _result: None,
 ) -> Run:  # fmt: skip
-    """Run the suite on the backend `name`; without `real` only what is not at the sizes of real models.
+    """Run the suite on the backend `name`, for some `architectures` or all.
+
+    Without `real` only what is not at the sizes of real models.
 
     Raises BackendError where it cannot be had, InputError for case ids that do not exist.
     """
     start = datetime.now(UTC)
     options: dict[str, Any] = {"device": device, "dtype": dtype, "seconds": seconds, "artifacts": artifacts}
     # The library is imported in the worker while the cases are here.
-    with Session(name, xfails_file=xfails_file, **options) as session:
-        cases = select(level, patterns, real=real)
+    with Session(name, xfails_file=xfails_file, architectures=architectures, **options) as session:
+        cases = select(level, patterns, architectures, real=real)
         done = Run(session.environment(), whole=real and not patterns, timestamp=start.strftime("%Y-%m-%dT%H:%M:%SZ"))
         for place, case in enumerate(cases):
             done.results.append(session.run(case))

@@ -56,9 +56,14 @@ class Gemma(Llama):
         ropes = [self.rope] if self.local_rope is None else [self.rope, self.local_rope]
         return [rope.table(n, n_text) for rope in ropes]
 
+    @property
+    def embed_scale(self) -> float:
+        """The square root of the width."""
+        return math.sqrt(self.n_embd)
+
     def embed(self, params: Params, ids: Array, position: Array, ops: Ops) -> Array:
         """The embedding, as large as the stream will be."""
-        return ops.embed(params["wte"], ids) * math.sqrt(self.n_embd)
+        return ops.embed(params["wte"], ids) * self.embed_scale
 
     def look(self, layer: int) -> dict[str, Any]:
         """How a layer attends."""

@@ -14,6 +14,10 @@ from arrayformer.commands.seconds import SECONDS
 @click.option("--case", "cases", multiple=True, metavar="ID", help="Only this case; * stands for anything. Repeatable.")
 @click.option("--quick", is_flag=True, help="Leave out what is at the sizes of real models; awards no level.")
 @click.option("--coverage", is_flag=True, help="Print which sizes of real models the cases visit, and which not.")
+@click.option(
+    "--architecture", "architectures", multiple=True, metavar="NAME",
+    help="Only this architecture, by its name or a model_type of it (all). Repeatable.",
+)  # fmt: skip
 @click.option("--device", help="Which of the backend's devices.")
 @click.option("--dtype", help="Which of the backend's dtypes.")
 @click.option("--list", "listing", is_flag=True, help="List the cases and what each one proves.")
@@ -37,7 +41,8 @@ from arrayformer.commands.seconds import SECONDS
 )  # fmt: skip
 @click.option("--timeout", type=SECONDS, default=120.0, show_default=True, help="Seconds a case may take.")
 def command(
-    name: str | None, level: int | None, cases: tuple[str, ...], quick: bool, coverage: bool, device: str | None,
+    name: str | None, level: int | None, cases: tuple[str, ...], quick: bool, coverage: bool,
+    architectures: tuple[str, ...], device: str | None,
     dtype: str | None, listing: bool, json_file: Path | None, html_file: Path | None, junit_file: Path | None,
     badge: bool, merge: tuple[Path, ...], xfails_file: Path | None, artifacts: Path, timeout: float,
 ) -> None:  # fmt: skip
@@ -46,12 +51,14 @@ def command(
     Runs the same cases as `pytest --pyargs arrayformer.conformance --arrayformer-backend NAME`. Ends with 0 where
     every case passed, was skipped or failed as known, with 1 where one did not, with 4 where the backend cannot be had.
     """
+    from arrayformer.conformance.criterion.architectures import named
     from arrayformer.conformance.report import envelope, junit, terminal
     from arrayformer.conformance.run import session
     from arrayformer.core.files.atomic import check_writable
 
+    chosen = named(architectures) if architectures else None
     if listing:
-        terminal.list_cases(level, cases)
+        terminal.list_cases(level, cases, chosen)
         return
     if coverage:
         sys.exit(terminal.coverage(name, device, dtype))
@@ -62,8 +69,8 @@ def command(
         runs = [envelope.read(path) for path in merge]
     else:
         runs = [session.run(
-            name, device=device, dtype=dtype, level=level, patterns=cases, real=not quick, xfails_file=xfails_file,
-            artifacts=artifacts, seconds=timeout, show=terminal.Progress(),
+            name, device=device, dtype=dtype, level=level, patterns=cases, architectures=chosen, real=not quick,
+            xfails_file=xfails_file, artifacts=artifacts, seconds=timeout, show=terminal.Progress(),
         )]  # fmt: skip
     for run in runs:
         terminal.summary(run)
