@@ -1,5 +1,6 @@
 """Which architectures are proven, on which probes, and what counts for whom."""
 
+import os
 import subprocess
 import sys
 
@@ -100,13 +101,73 @@ def test_a_level_is_awarded_for_each_architecture():
     assert levels(results) == {"gpt2": 2, "llama": 0}
 
 
-def test_a_run_on_gpt2_imports_no_other_page():
+TINY = """
+from dataclasses import dataclass
+from arrayformer.core.models.llama import Llama
+from arrayformer.core.models.rope import Rope
+from arrayformer.core.plugins.hooks import hookimpl
+
+
+@dataclass(frozen=True)
+class Tiny(Llama):
+    @classmethod
+    def probes(cls):
+        rope = Rope(1e4, 6)
+        return {"p1": cls(31, 8, 16, 2, 2, 1, 6, 20, rope), "tiny-b": cls(31, 8, 16, 2, 2, 2, 6, 20, rope)}
+
+
+@hookimpl
+def register_models(register):
+    register("tiny", Tiny)
+"""
+
+
+def with_plugin(folder, source, code):
+    """Run `code` where a package that announces the model "tiny" is installed."""
+    info = folder / "my_tiny-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-tiny\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[arrayformer.models]\ntiny = my_tiny\n")
+    (folder / "my_tiny.py").write_text(source)
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def test_a_plugins_page_is_proven_on_its_own_probes_under_its_own_name(tmp_path):
     code = (
-        "import sys; from arrayformer.conformance.run.case import select, find_case; "
+        "from arrayformer.conformance.run.case import find_case, select; "
+        "from arrayformer.conformance.run.in_process import run_case; "
+        "from arrayformer.conformance.run.subject import Subject; "
+        "from arrayformer.backends.numpy.backend import NumpyBackend; "
+        "print([c.id for c in select(2, ('L2-logits',), ('tiny',))]); "
+        "print(run_case(find_case('L2-logits[tiny-p1]'), Subject(NumpyBackend)).outcome)"
+    )
+
+    done = with_plugin(tmp_path, TINY, code)
+
+    assert done.returncode == 0, done.stderr
+    names = ("tiny-p1", "tiny-b", "tiny-quiet", "tiny-loud")
+    assert done.stdout.splitlines() == [str([f"L2-logits[{name}]" for name in names]), "passed"]
+
+
+def test_a_run_on_gpt2_imports_no_plugins_page_and_a_broken_one_is_left_out(tmp_path):
+    code = (
+        "import sys; from arrayformer.conformance.run.case import all_cases, find_case, select; "
         "select(None, (), ('gpt2',)); find_case('L2-logits[p1]'); "
         "from arrayformer.conformance.criterion.probes import probe; probe('p2-s1'); "
-        "print([m for m in sys.modules if m.startswith('arrayformer.core.models.')])"
+        "assert 'my_tiny' not in sys.modules; "
+        "from arrayformer.conformance.criterion.architectures import named, names; "
+        "print(names()); named(['tiny'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert not {"gemma", "olmo2", "gpt_neox"} & {name.rpartition(".")[2] for name in eval(done.stdout)}
+    done = with_plugin(tmp_path, "raise ImportError('no such thing')", code)
+
+    assert done.stdout.strip() == str(tuple(name for name in architectures.names() if name != "tiny"))
+    assert "PluginError" in done.stderr
+    assert "my-tiny 1.0" in done.stderr
