@@ -12,13 +12,13 @@ from arrayformer.tokenizer import gpt2_tokenizer
 
 
 def write_all(folder: Path, size: str, forms: set[str]) -> None:
-    """Write `hf/` and, where they are among `forms`, `f32.gguf`, `f16.gguf` and `ct2/` into `folder`."""
+    """Write `hf/` and, where they are among `forms`, `f32.gguf`, `f16.gguf`, `q8_0.gguf`, `q4_0.gguf` and `ct2/`."""
     config = SIZES[size]
     params = random_params(config.weights())
     save_checkpoint(folder / "hf", config, params, tokenizer_files=tokenizer_files())
-    for dtype in ("f32", "f16"):
-        if dtype in forms:
-            write_gguf(folder / f"{dtype}.gguf", config, params, np.dtype(dtype.replace("f", "float")))
+    for kind in FILE_TYPES:
+        if kind in forms:
+            write_gguf(folder / f"{kind}.gguf", config, params, kind)
     del params
     if "ct2" in forms:
         from ctranslate2.converters import TransformersConverter
@@ -38,8 +38,15 @@ def tokenizer_files() -> dict[str, bytes]:
     }
 
 
-def write_gguf(path: Path, config: GPT2, params: Params, dtype: np.dtype) -> None:
-    """The weights as llama.cpp reads them: matrices transposed and in `dtype`, vectors in float32."""
+FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "q4_0": 2}
+"""llama.cpp's numbers for what most tensors of a file are."""
+
+
+def write_gguf(path: Path, config: GPT2, params: Params, kind: str) -> None:
+    """The weights as llama.cpp reads them: matrices transposed and in `kind`, vectors and positions in float32.
+
+    A q4_0 file keeps the table in 8 bits, as `--pack` does: both read the same bytes.
+    """
     import gguf
 
     writer = gguf.GGUFWriter(path, "gpt2")
@@ -49,7 +56,7 @@ def write_gguf(path: Path, config: GPT2, params: Params, dtype: np.dtype) -> Non
     writer.add_feed_forward_length(config.inner)
     writer.add_head_count(config.n_head)
     writer.add_layer_norm_eps(config.layer_norm_epsilon)
-    writer.add_file_type(0 if dtype == np.float32 else 1)
+    writer.add_file_type(FILE_TYPES[kind])
     tokenizer = gpt2_tokenizer()
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -60,7 +67,12 @@ def write_gguf(path: Path, config: GPT2, params: Params, dtype: np.dtype) -> Non
     writer.add_eos_token_id(config.eos_token_id or 0)
     for name, x in gguf_tensors(params):
         narrow = x.ndim == 2 and not name.startswith("position")
-        writer.add_tensor(name, np.ascontiguousarray(x, dtype=dtype if narrow else np.float32))
+        x = np.ascontiguousarray(x, dtype=np.float16 if narrow and kind == "f16" else np.float32)
+        if narrow and kind.startswith("q"):
+            packed = gguf.GGMLQuantizationType["Q8_0" if name.startswith("token") else kind.upper()]
+            writer.add_tensor(name, gguf.quants.quantize(x, packed), raw_dtype=packed)
+        else:
+            writer.add_tensor(name, x)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

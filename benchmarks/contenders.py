@@ -69,13 +69,15 @@ class Contender:
 class Arrayformer(Contender):
     """This project, through the loop that `generate` uses."""
 
-    def __init__(self, backend: str, dtype: str | None = None, device: str | None = None) -> None:
-        self.backend, self.dtype, self.device = backend, dtype, device
+    def __init__(
+        self, backend: str, dtype: str | None = None, device: str | None = None, pack: str | None = None
+    ) -> None:
+        self.where = {"backend": backend, "dtype": dtype, "device": device, "pack": pack}
         self.worker = Worker()
 
     def load(self, folder: str, threads: int) -> dict[str, Any]:
         """The threads come by the environment."""
-        return self.worker.load(model=f"{folder}/hf", backend=self.backend, dtype=self.dtype, device=self.device)
+        return self.worker.load(model=f"{folder}/hf", **self.where)
 
     def prefill(self, n_prompt: int, batch: int = 1) -> dict[str, Any]:
         """Read prompts and draw one id for each."""
@@ -248,6 +250,10 @@ class CTranslate2(Contender):
 
 CONTENDERS: dict[str, tuple[type[Contender], tuple[Any, ...], tuple[str, ...]]] = {
     "numpy": (Arrayformer, ("numpy",), ()),
+    "numba": (Arrayformer, ("numba",), ("numba",)),
+    "numba bf16": (Arrayformer, ("numba", "bfloat16"), ("numba",)),
+    "numba q8_0": (Arrayformer, ("numba", None, None, "q8_0"), ("numba",)),
+    "numba q4_0": (Arrayformer, ("numba", None, None, "q4_0"), ("numba",)),
     "jax": (Arrayformer, ("jax",), ("jax",)),
     "torch plugin": (Arrayformer, ("torch",), ("arrayformer_torch", "torch")),
     "torch plugin bf16": (Arrayformer, ("torch", "bfloat16"), ("arrayformer_torch", "torch")),
@@ -256,6 +262,8 @@ CONTENDERS: dict[str, tuple[type[Contender], tuple[Any, ...], tuple[str, ...]]] 
     "transformers bf16": (Transformers, ("bfloat16",), ("torch", "transformers")),
     "llama.cpp f32": (LlamaCpp, ("f32",), ("llama_cpp", "gguf")),
     "llama.cpp f16": (LlamaCpp, ("f16",), ("llama_cpp", "gguf")),
+    "llama.cpp q8_0": (LlamaCpp, ("q8_0",), ("llama_cpp", "gguf")),
+    "llama.cpp q4_0": (LlamaCpp, ("q4_0",), ("llama_cpp", "gguf")),
     "CTranslate2": (CTranslate2, (), ("ctranslate2", "torch", "transformers")),
 }
 """By name: the class, its arguments, and the modules that have to be installed."""
@@ -274,7 +282,13 @@ GPU_CONTENDERS: dict[str, tuple[type[Contender], tuple[Any, ...], tuple[str, ...
 }
 """The same on a GPU. "eager" and "torch.compile" are Hugging Face transformers."""
 
-FORMS = {"llama.cpp f32": "f32", "llama.cpp f16": "f16", "CTranslate2": "ct2"}
+FORMS = {
+    "llama.cpp f32": "f32",
+    "llama.cpp f16": "f16",
+    "llama.cpp q8_0": "q8_0",
+    "llama.cpp q4_0": "q4_0",
+    "CTranslate2": "ct2",
+}
 """Which form of the weights a contender needs beside Hugging Face's."""
 
 

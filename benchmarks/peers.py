@@ -1,6 +1,6 @@
 """This project beside other programs that run GPT-2: the same weights, prompts and threads, in turns.
 
-    pip install 'arrayformer[jax,parity]' examples/torch_backend llama-cpp-python gguf ctranslate2
+    pip install 'arrayformer[jax,numba,parity]' examples/torch_backend llama-cpp-python gguf ctranslate2
     python benchmarks/peers.py --keep NAME
     python benchmarks/peers.py --gpu --keep NAME     # the same on an NVIDIA GPU, against transformers there
 
@@ -31,7 +31,7 @@ from arrayformer.bench.process import Process
 from arrayformer.core.models.gpt2 import SIZES
 
 HERE = Path(__file__).parent
-OURS = ("numpy", "jax")  # decode batches and look ahead
+OURS = ("numpy", "numba", "numba bf16", "numba q8_0", "numba q4_0", "jax")  # decode batches and look ahead
 TASKS = ("prefill", "decode", "batch", "plain", "lookup")
 UNCACHED_IDS = 2  # an uncached id at 16 ids costs what 60 cached ones do
 

@@ -38,7 +38,7 @@ class Worker:
 
     def load(
         self, model: str | None = None, random_weights: str | None = None, backend: str | None = None,
-        device: str | None = None, dtype: str | None = None,
+        device: str | None = None, dtype: str | None = None, pack: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Import, load, and draw one id: what somebody waits for who starts the program."""
         from arrayformer.bench.bounds import Work
@@ -48,7 +48,7 @@ class Worker:
         if self.model is None:
             from arrayformer.api import load
 
-            self.model = load(model or "fable", backend=backend, device=device, dtype=dtype)
+            self.model = load(model or "fable", backend=backend, device=device, dtype=dtype, pack=pack)
         loaded = time.perf_counter()
         self._run(prompts=1, n_prompt=min(16, self.model.config.n_ctx - 1), n_new=1)
         chosen = self.model.backend
