@@ -1,6 +1,6 @@
 """One job at a time on all cores, handed over in less than a microsecond.
 
-A decoded token is some hundred jobs of 20 to 500 microseconds. Python threads take 30 to 60 to hand one over, because
+A decoded token is some hundred jobs of 20 to 500 microseconds. Python threads take 15 to 25 to hand one over, because
 they pass the interpreter's lock to and fro. Here the others wait inside compiled code, without that lock, look for the
 next job in a shared array, and go to sleep after a millisecond without one.
 
