@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("error:.*not known 
 peers = pytest.importorskip("tests.core.models.peers", reason="needs torch and transformers", exc_type=ImportError)
 
 IDS = np.random.default_rng(0).integers(0, 97, (3, 48))
-LIMIT = 1e-12  # spreads, in float64
-R = 8.0  # as conformance's limit for float32, in units of transformers' own error
+LIMIT = 1e-12  # spreads, in float64; measured at most 5e-14 over all cases
+R = 8.0  # as conformance's limit for float32, in units of transformers' own error; measured at most 1.8
 
 
 def widened(params):
