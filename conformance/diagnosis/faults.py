@@ -6,37 +6,18 @@ computes, and the fault whose tensor fits best is the likely cause.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from arrayformer.conformance.criterion.metrics import rounded
 from arrayformer.conformance.criterion.oracle import emulation
+from arrayformer.conformance.diagnosis import attention_faults, rotation_faults, row_faults
+from arrayformer.conformance.diagnosis.fault import Fault, Table
 from arrayformer.core import ops
 from arrayformer.core.array_api import Array, array_namespace
 from arrayformer.core.params import Params
-
-Table = Mapping[str, Callable[..., Any]]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault.
-
-    name       of the fault
-    sentence   what to tell whoever has it
-    functions  what stands in the place of functions of `core/ops.py`
-    weights    how the weights are changed, for faults that are no function's (positions, heads)
-    host       whether it is written for NumPy arrays only
-    """
-
-    name: str
-    sentence: str
-    functions: Table = field(default_factory=dict)
-    weights: Callable[[Params], Params] | None = None
-    host: bool = False
 
 
 def rounded_products(precision: str) -> Table:
@@ -267,4 +248,6 @@ _ALL = (
     Fault("q_and_k_swapped", "queries and keys are swapped", weights=reordered(lambda c: c[[1, 0, 2]])),
     Fault("norms_swapped", "ln_1 and ln_2 are in each other's place", weights=by_block(post_norm)),
 )  # fmt: skip
-FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
+FAULTS: dict[str, Fault] = {
+    fault.name: fault for fault in (*_ALL, *rotation_faults.ALL, *attention_faults.ALL, *row_faults.ALL)
+}

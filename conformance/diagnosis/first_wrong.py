@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from arrayformer.backends.numpy.backend import NumpyBackend
 from arrayformer.conformance.criterion import metrics as measure
 from arrayformer.conformance.criterion.oracle import Reference, Taps, emulation, run
 from arrayformer.conformance.criterion.probes import probe
-from arrayformer.conformance.diagnosis.faults import FAULTS, Fault
+from arrayformer.conformance.diagnosis.fault import Fault
+from arrayformer.conformance.diagnosis.faults import FAULTS
 from arrayformer.conformance.run.subject import Subject
 from arrayformer.core.decoder import forward
+from arrayformer.core.engine import Engine
 from arrayformer.core.ops import PLAIN
 
 MODES: dict[str, dict[str, Any]] = {
@@ -171,7 +174,54 @@ def first_divergence(subject: Subject, name: str, ids: Sequence[int] | None, lim
                 if how["overrides"]:
                     result.override = culprit(subject, name, ids, tap, true, limit, how["compiled"])
                 return result
+    return behind_cache(subject, name, ids, limit)
+
+
+CACHED = "one id read behind a cache"
+
+
+def behind_cache(subject: Subject, name: str, ids: Sequence[int], limit: float) -> Divergence | None:
+    """The first tensor that is off where all ids but the last lie in a cache; for what shows nowhere else."""
+    if len(ids) < 2:
+        return None
+    ref, true = subject.models.reference(name), truth(subject.models.reference(name), ids)
+    exact, honest = ({tap: x[..., -1:, :] for tap, x in seen.items()} for seen in (true.exact, true.honest))
+    last = Truth(exact, honest, true.precision)
+    found = read_last(subject.models.engine(name), ids)
+    seen = list(ratios(found, last))
+    for tap, ratio, far in seen:
+        if not ratio <= limit:
+            plain = float(last.honest[tap][far.index]) if far.index else float("nan")
+            result = Divergence(
+                name, list(ids), CACHED, tap, list(far.index), far.got, far.expected, plain, ratio, limit,
+                ratios=[[t, r] for t, r, _ in seen],
+            )  # fmt: skip
+
+            def wrong(fault: Fault, tap: str = tap) -> np.ndarray | None:
+                params = ref.params64 if fault.weights is None else fault.weights(ref.params64)
+                engine = Engine(ref.config, params, NumpyBackend(dtype="float64"))
+                engine.ops = PLAIN.replaced(fault.table())
+                return read_last(engine, ids).get(tap)
+
+            candidates: dict[str, Any] = {fault.name: partial(wrong, fault) for fault in FAULTS.values()}
+            best = explain(found[tap], last.exact[tap], candidates)
+            result.cause = FAULTS[best].sentence if best else elsewhere(found[tap], last.exact[tap])
+            return result
     return None
+
+
+def read_last(engine: Engine, ids: Sequence[int]) -> dict[str, np.ndarray]:
+    """What the taps see at the last of `ids`, on the host, when the others were read before."""
+    context, found = engine.context(1), dict[str, np.ndarray]()
+    context.read([ids[:-1]])
+
+    def keep(name: str, x: Any) -> Any:
+        host = np.array(engine.backend.to_numpy(x))[..., :1, :]  # what stands behind it is padding
+        found[name] = host[..., : len(ids)] if name.endswith((".scores", ".probs")) else host
+        return x
+
+    context.read([ids[-1:]], tap=keep)
+    return found
 
 
 def culprit(
@@ -195,7 +245,7 @@ def likely_cause(ref: Reference, ids: Sequence[int], tap: str, got: np.ndarray, 
     def wrong(fault: Fault) -> np.ndarray | None:
         taps = Taps()
         params = ref.params64 if fault.weights is None else fault.weights(ref.params64)
-        run(ref.config, params, [list(ids)], fault.functions, taps)
+        run(ref.config, params, [list(ids)], fault.table(), taps)
         return taps.seen.get(tap)
 
     name = explain(got, exact, {fault.name: partial(wrong, fault) for fault in FAULTS.values()})

@@ -5,7 +5,21 @@ arrayformer conformance --backend arrayformer.conformance.wrong:erf_gelu
 
 from typing import Any
 
-from arrayformer.conformance.wrong import contract, functions, mathematics, memory, modes, namespace, sizes, state
+from arrayformer.conformance.wrong import (
+    contract,
+    functions,
+    gates,
+    heads,
+    mathematics,
+    memory,
+    modes,
+    namespace,
+    norms,
+    rotation,
+    sizes,
+    state,
+    windows,
+)  # fmt: skip
 from arrayformer.conformance.wrong.registry import WRONG, Wrong
 
 
@@ -18,5 +32,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "WRONG", "Wrong", "contract", "functions", "mathematics", "memory", "modes", "namespace", "sizes", "state",
+    "WRONG", "Wrong", "contract", "functions", "gates", "heads", "mathematics", "memory", "modes", "namespace", "norms",
+    "rotation", "sizes", "state", "windows",
 ]  # fmt: skip

@@ -1,7 +1,6 @@
 """The faults of faults.py as backends, and which case names each one."""
 
-from arrayformer.conformance.diagnosis.faults import FAULTS
-from arrayformer.conformance.wrong.registry import WRONG, Wrong, with_fault
+from arrayformer.conformance.wrong.registry import from_faults
 
 _NAMED = {
     "tf32": ("L1-identity", "TF32"),
@@ -42,5 +41,4 @@ _NAMED = {
     "k_and_v_swapped": ("L2-logits", "keys and values"),
     "norms_swapped": ("L2-logits", "ln_1 and ln_2"),
 }
-for _name, (_case, _says) in _NAMED.items():
-    WRONG[_name] = Wrong(_name, _case, _says, with_fault(FAULTS[_name]))
+from_faults(_NAMED)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from arrayformer.backends.numpy.backend import NumpyBackend
-from arrayformer.conformance.diagnosis.faults import Fault
+from arrayformer.conformance.diagnosis.fault import Fault
+from arrayformer.conformance.diagnosis.faults import FAULTS
 from arrayformer.core.backend import Backend
 from arrayformer.core.params import Params
 
@@ -60,13 +61,25 @@ def with_functions(name: str, functions: Mapping[str, Callable[..., Any]]) -> ty
 
 def with_fault(fault: Fault) -> type[NumpyBackend]:
     """NumPy with a fault."""
-    changed = with_functions(fault.name, fault.functions)
+
+    class changed(NumpyBackend):
+        @property
+        def overrides(self) -> Mapping[str, Callable[..., Any]]:
+            return {**super().overrides, **fault.table()}
+
+    changed.__name__ = changed.__qualname__ = fault.name
     if fault.weights is None:
         return changed
     change = fault.weights
 
-    class Changed(changed):  # type: ignore[valid-type, misc]
+    class Changed(changed):
         def place(self, params: Params, weights: Params, *, owned: bool = False) -> Params:
-            return super().place(change(params), weights, owned=owned)  # type: ignore[no-any-return]
+            return super().place(change(params), weights, owned=owned)
 
     return Changed
+
+
+def from_faults(named: Mapping[str, tuple[str, str]]) -> None:
+    """Register faults as wrong backends: name -> (the case that names it, words of what it says)."""
+    for name, (case, says) in named.items():
+        WRONG[name] = Wrong(name, case, says, with_fault(FAULTS[name]))

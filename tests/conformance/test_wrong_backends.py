@@ -2,6 +2,7 @@
 
 import pytest
 
+from arrayformer.conformance.diagnosis import attention_faults, rotation_faults, row_faults
 from arrayformer.conformance.run.case import select
 from arrayformer.conformance.run.session import Session
 from arrayformer.conformance.run.spec import BackendSpec
@@ -49,3 +50,10 @@ def test_every_case_with_a_number_has_a_wrong_backend_or_a_reason():
     cases = {case.id.split("[")[0] for case in select()}
 
     assert len(cases & caught) >= 25
+
+
+def test_there_are_at_least_sixty_for_rotation_heads_windows_norms_and_gates():
+    new = {fault.name for fault in (*rotation_faults.ALL, *attention_faults.ALL, *row_faults.ALL)}
+
+    assert new <= WRONG.keys()
+    assert len(new) >= 60
