@@ -22,7 +22,9 @@ from arrayformer.conformance.criterion import golden, limits
 from arrayformer.conformance.criterion.judgement import Judge, ratio_limit
 from arrayformer.conformance.criterion.metrics import divergence, round_mantissa
 from arrayformer.conformance.criterion.oracle import Taps, emulation, reference, run
-from arrayformer.conformance.diagnosis.faults import FAULTS, Table
+from arrayformer.conformance.diagnosis import attention_faults, rotation_faults, row_faults
+from arrayformer.conformance.diagnosis.fault import Table
+from arrayformer.conformance.diagnosis.faults import FAULTS
 from arrayformer.conformance.diagnosis.first_wrong import Truth, ratios, tapped, truth
 from arrayformer.conformance.run.case import select
 from arrayformer.conformance.run.in_process import run_case
@@ -36,7 +38,7 @@ from arrayformer.conformance.wrong.registry import with_functions
 from arrayformer.core import ops
 from arrayformer.core.backend import Backend
 
-PROBES = ("p1", "p2", "p3", "quiet", "untied")
+PROBES = ("p1", "p2", "p3", "quiet", "untied", "llama-3", "mistral", "qwen3", "gemma2", "gemma3", "olmo2", "neox")
 IN_OTHER_DTYPES = ("p3",)
 STEPS = 24  # ids read one by one behind a cache
 OPERATIONS = (
@@ -44,6 +46,12 @@ OPERATIONS = (
     "L1-gelu_erf",
     "L1-silu",
     "L1-layer_norm",
+    "L1-rms_norm",
+    "L1-rotate",
+    "L1-gated",
+    "L1-grouped",
+    "L1-window",
+    "L1-cap",
     "L1-softmax",
     "L1-linear",
     "L1-unembed",
@@ -55,6 +63,7 @@ SHOWN_BY = {"eps_1e-6": "quiet", "eps_1e-12": "quiet", "eps_none": "quiet", "eps
             "mask_-1e4": "loud", "mask_is_-1e4": "loud"}  # fmt: skip
 # Right on harmless data, or the probe's own configuration: an operation's case has to catch these.
 NOT_BY_LOGITS = ("one_pass_norm", "mask_-1e4", "mask_is_-1e4")
+OF_ARCHITECTURES = {f.name for f in (*rotation_faults.ALL, *attention_faults.ALL, *row_faults.ALL)}
 # What a class must not be taken for: the next coarser one.
 COARSER = {"float64": "float32", "float32": "tf32", "tf32": "bfloat16", "float16": "bfloat16", "bfloat16": "float8"}
 
@@ -147,14 +156,24 @@ def faulty_ratios(seeds: int) -> Found:
     for fault in FAULTS.values():
         if fault.name in NOT_BY_LOGITS:
             continue
-        base = SHOWN_BY.get(fault.name, "p2")
+        base = SHOWN_BY.get(fault.name, shown_by(fault.name))
+        if not base:
+            continue
         for model in seeded(base, seeds):
             ref, seen = reference(model), Taps()
             params = ref.params32 if fault.weights is None else fault.weights(ref.params32)
             rows = ref.probe.rows()[:4]
-            y = run(ref.config, params, rows, fault.functions, seen)
+            y = run(ref.config, params, rows, fault.table(), seen)
             yield "R", (divergence(y, ref.exact(rows)).size / ref.unit, f"{fault.name} on {model}")
             yield "R_tap", (largest(seen.seen, truth(ref, *rows)), f"{fault.name} on {model}")
+
+
+def shown_by(name: str) -> str:
+    """The probe on which the logits have to show a fault: that of its case; none where a case of one function does."""
+    if name not in OF_ARCHITECTURES:
+        return "p2"
+    level, _, rest = WRONG[name].caught_by.partition("-logits[")
+    return rest.rstrip("]") if level == "L2" else ""
 
 
 def largest(found: dict[str, np.ndarray], true: Truth) -> float:

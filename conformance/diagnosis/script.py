@@ -87,8 +87,11 @@ def merge(x):
 
 def write_script(found: "Divergence", folder: Path, subject: Subject) -> list[str]:
     """Write `reproduce.py` and `inputs.npz` into `folder`. Returns their paths; none for a tap that has no script."""
+    from arrayformer.conformance.diagnosis.first_wrong import MODES
+
     step = next((value for end, value in STEPS.items() if found.tap == end or found.tap.endswith("." + end)), None)
-    if step is None or not isinstance(probe(found.probe).config, GPT2):
+    # Of GPT-2 alone, and of what shows without a cache: other graphs have other steps.
+    if step is None or type(probe(found.probe).config) is not GPT2 or found.mode not in MODES:
         return []
     kind, inputs, formula = step
     if found.override == "causal_attention" and kind in ("scores", "probs", "out"):
