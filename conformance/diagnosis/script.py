@@ -1,218 +1,117 @@
-"""A script that shows a fault on the array library alone: saved inputs, a few lines, what was expected.
+"""A script that shows a fault on the array library alone: saved inputs, the functions involved, what was expected.
 
-It imports the library, NumPy, and, where one of the backend's own functions is at fault, that function. One that
-cannot be imported (it is made inside another) is quoted; the script then shows that the library alone is right.
+It quotes the graph's own functions, and imports the library, NumPy, and at most the backend's own function where that
+is at fault.
 """
 
+import builtins
 import inspect
 import io
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arrayformer.conformance.criterion.oracle import Taps
-from arrayformer.conformance.criterion.probes import probe
+from arrayformer.conformance.criterion.metrics import tensor_error
+from arrayformer.conformance.diagnosis.recorded import Step, step_of
 from arrayformer.conformance.run.subject import Subject
 from arrayformer.core.files.atomic import write_whole
-from arrayformer.core.models.gpt2 import GPT2
 
 if TYPE_CHECKING:
     from arrayformer.conformance.diagnosis.first_wrong import Divergence
 
-# The end of a tap's name -> the function of the graph, the taps or weights it reads, and one line without a backend.
-STEPS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "embed": ("embed", ("ids", "wte", "wpe"), "take(wte, ids) + wpe"),
-    "ln_1": ("layer_norm", ("before", "ln_1.g", "ln_1.b"), "layer_norm(before, g, b)"),
-    "ln_2": ("layer_norm", ("mid", "ln_2.g", "ln_2.b"), "layer_norm(before, g, b)"),
-    "ln_f": ("layer_norm", ("before", "ln_f.g", "ln_f.b"), "layer_norm(before, g, b)"),
-    "qkv": ("linear", ("ln_1", "attn.c_attn.w", "attn.c_attn.b"), "before @ w + b"),
-    "scores": ("scores", ("attn.qkv",), "q * scale @ k.T"),
-    "probs": ("probs", ("attn.scores",), "softmax(where(mask, scores, -inf))"),
-    "out": ("out", ("attn.probs", "attn.qkv"), "probs @ v"),
-    "attn.proj": ("linear", ("attn.out", "attn.c_proj.w", "attn.c_proj.b"), "before @ w + b"),
-    "mid": ("add", ("before", "attn.proj"), "before + projected"),
-    "fc": ("linear", ("ln_2", "mlp.c_fc.w", "mlp.c_fc.b"), "before @ w + b"),
-    "act": ("activation", ("mlp.fc",), "activation(before)"),
-    "mlp.proj": ("linear", ("mlp.act", "mlp.c_proj.w", "mlp.c_proj.b"), "before @ w + b"),
-    "end": ("add", ("mid", "mlp.proj"), "before + projected"),
-    "logits": ("unembed", ("ln_f", "wte"), "before @ wte.T"),
-}
-
-_BODIES = {
-    "embed": "take(xp, a[1], a[0]) + a[2][: a[0].shape[-1], :]",
-    "layer_norm": "layer_norm(xp, a[0], a[1], a[2])",
-    "linear": "a[0] @ a[1] + a[2]",
-    "unembed": "a[0] @ transpose(xp, a[1])",
-    "add": "a[0] + a[1]",
-    "attention": "softmax(xp, xp.where(xp.asarray(saved['mask']), (a[0] * SCALE) @ transpose(xp, a[1]), -math.inf))"
-    " @ a[2]",
-    "scores": "(a[0] * SCALE) @ transpose(xp, a[1])",
-    "probs": "softmax(xp, xp.where(a[1], a[0], xp.asarray(-math.inf, dtype=a[0].dtype)))",
-    "out": "merge(a[0] @ a[1])",
-    "gelu": "0.5 * a[0] * (1.0 + xp.tanh(0.7978845608028654 * (a[0] + 0.044715 * (a[0] * a[0] * a[0]))))",
-    "gelu_erf": "a[0] * 1.0  # the error function is not in the standard: the library's own belongs here",
-    "relu": "xp.where(a[0] > 0, a[0], a[0] * 0)",
-    "silu": "a[0] / (1.0 + xp.exp(-a[0]))",
-}
-
-FUNCTIONS = {"attention": "causal_attention"}  # what the graph calls for a kind of step, where the names differ
-
-_HELPERS = """
-def transpose(xp, x):
-    return x.mT if hasattr(x, "mT") else xp.matrix_transpose(x)
-
-
-def take(xp, table, ids):
-    return xp.reshape(xp.take(table, xp.reshape(ids, (-1,)), axis=0), (*ids.shape, table.shape[-1]))
-
-
-def softmax(xp, x):
-    exps = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
-    return exps / xp.sum(exps, axis=-1, keepdims=True)
-
-
-def layer_norm(xp, x, g, b):
-    centred = x - xp.mean(x, axis=-1, keepdims=True)
-    return centred / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + EPS) * g + b
-
-
-def merge(x):
-    return x
-"""
+_GIVEN = {"array_namespace", "device", "Array", "Tap", "InputError"}
 
 
 def write_script(found: "Divergence", folder: Path, subject: Subject) -> list[str]:
     """Write `reproduce.py` and `inputs.npz` into `folder`. Returns their paths; none for a tap that has no script."""
     from arrayformer.conformance.diagnosis.first_wrong import MODES
 
-    step = next((value for end, value in STEPS.items() if found.tap == end or found.tap.endswith("." + end)), None)
-    # Of GPT-2 alone, and of what shows without a cache: other graphs have other steps.
-    if step is None or type(probe(found.probe).config) is not GPT2 or found.mode not in MODES:
+    step = step_of(subject.models.reference(found.probe), found.ids, found.tap) if found.mode in MODES else None
+    if step is None:
         return []
-    kind, inputs, formula = step
-    if found.override == "causal_attention" and kind in ("scores", "probs", "out"):
-        kind, inputs, formula = "attention", ("attn.qkv",), "causal attention"
-    arrays, expected = saved(found, subject, kind, inputs)
+    inputs = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in step.inputs]
+    expected = value_of(step, [x.astype(np.float64) if x.dtype.kind == "f" else x for x in inputs])
+    honest = tensor_error(np.asarray(value_of(step, inputs)), expected).size
     folder.mkdir(parents=True, exist_ok=True)
-    config: Any = probe(found.probe).config
-    named: dict[str, Any] = {f"a{i}": a for i, a in enumerate(arrays)}
-    mask = np.tril(np.ones((len(found.ids),) * 2, dtype=bool))
     archive = io.BytesIO()
-    np.savez(archive, expected=expected, mask=mask, **named)
+    np.savez(archive, expected=expected, **{f"a{i}": x for i, x in enumerate(inputs)})
     write_whole(folder / "inputs.npz", archive.getvalue())
-    body = _BODIES[activation(found.probe) if kind == "activation" else kind]
-    own, call = own_function(found, subject, kind, len(arrays))
-    layer = int(found.tap.split(".")[1]) if found.tap.startswith("h.") else 0
     text = SCRIPT.format(
-        title=f"{found.tap} of probe {found.probe}: {formula}", sentence=textwrap.fill(found.sentence, 110),
-        imports=library_import(subject), helpers=_HELPERS, own=own, body=call or body, eps=config.layer_norm_epsilon,
-        scale=config.scale(layer), limit=max(1e-6, found.limit * unit_of(found)), tap=found.tap,
-        library=subject.backend.library,
+        title=f"{found.tap} of probe {found.probe}: {step.expression}", sentence=textwrap.fill(found.sentence, 110),
+        library=subject.backend.library, imports=f"import {getattr(subject.backend.xp, '__name__', 'numpy')} as xp",
+        quoted="\n\n".join(quoted(step.functions)), own=own_function(found, subject, step),
+        expression=step.expression, inside=step.inside, tap=found.tap, limit=found.limit * max(honest, 2.0**-22),
     )  # fmt: skip
     write_whole(folder / "reproduce.py", text)
     return [str(folder / "reproduce.py"), str(folder / "inputs.npz")]
 
 
-def unit_of(found: "Divergence") -> float:
-    """The honest error behind the ratio, relative to the tensor's size."""
-    return 2.0**-22 if not np.isfinite(found.ratio) else max(2.0**-22, 2.0**-22 * min(found.ratio, 1.0))
+def value_of(step: Step, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """What a step gives on NumPy."""
+    kept: dict[str, Any] = {}
+
+    def keep(name: str, x: Any) -> Any:
+        kept[name] = np.array(x)
+        return x
+
+    names = {function.__name__: function for function in step.functions}
+    copies = [x.copy() for x in inputs]
+    value = eval(step.expression, {**names, "a": copies, "keep": keep, "np": np})
+    return np.asarray(kept[step.inside] if step.inside else value)
 
 
-def activation(name: str) -> str:
-    """Which activation a probe has."""
-    from arrayformer.core.ops import ACTIVATIONS
-
-    config: Any = probe(name).config
-    return ACTIVATIONS[config.activation_function]
-
-
-def saved(
-    found: "Divergence", subject: Subject, kind: str, inputs: Sequence[str]
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """What the step reads and what it has to give, from the float64 oracle rounded to float32."""
-    ref = subject.models.reference(found.probe)
-    taps = Taps()
-    ref.exact([found.ids], taps)
-    seen = taps.seen
-    scope = ".".join(found.tap.split(".")[:2]) if found.tap.startswith("h.") else ""
-    layer = int(scope.split(".")[1]) if scope else 0
-
-    def value(name: str) -> np.ndarray:
-        if name == "ids":
-            return np.array([found.ids])
-        if name == "before":
-            last = layer if scope else ref.config.n_layer
-            return np.asarray(seen["embed"] if last == 0 else seen[f"h.{last - 1}.end"])
-        if f"{scope}.{name}" in seen:
-            return np.asarray(seen[f"{scope}.{name}"])
-        if name in seen:
-            return np.asarray(seen[name])
-        params: Any = ref.params32
-        if name == "wte" and kind == "unembed":
-            return np.asarray(params.get("lm_head", params["wte"]))
-        for part in (["blocks", layer] if scope else []) + name.split("."):
-            params = params[part]
-        return np.asarray(params)
-
-    arrays = heads([value(name) for name in inputs], kind, ref.config.n_head)
-    expected = np.asarray(seen[f"{scope}.attn.out" if kind == "attention" else found.tap])
-    if kind in ("out", "attention"):
-        expected = np.moveaxis(expected.reshape(*expected.shape[:-1], ref.config.n_head, -1), -2, -3)
-    return [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays], expected
+def quoted(functions: Sequence[Callable[..., Any]]) -> list[str]:
+    """The sources of functions and of what they call, what is called first."""
+    found: dict[str, str] = {}
+    for function in functions:
+        _quote(function, found)
+    return list(found.values())
 
 
-def heads(arrays: list[np.ndarray], kind: str, n_head: int) -> list[np.ndarray]:
-    """What the steps inside attention read, split as they read it."""
-
-    def part(qkv: np.ndarray, i: int) -> np.ndarray:
-        n = qkv.shape[-1] // 3
-        x = qkv[..., i * n : (i + 1) * n]
-        return np.moveaxis(x.reshape(*x.shape[:-1], n_head, -1), -2, -3)
-
-    if kind == "attention":
-        count = np.arange(arrays[0].shape[-2])
-        return [*(part(arrays[0], i) for i in range(3)), count, count]
-    if kind == "scores":
-        return [part(arrays[0], 0), part(arrays[0], 1)]
-    if kind == "out":
-        return [arrays[0], part(arrays[1], 2)]
-    if kind == "probs":
-        return [arrays[0], np.tril(np.ones(arrays[0].shape[-2:], dtype=bool))]
-    return arrays
+def _quote(function: Any, found: dict[str, str]) -> None:
+    if function.__name__ in found:
+        return
+    found[function.__name__] = ""  # so that a circle ends
+    own = {name: function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__}
+    for name, value in own.items():
+        if isinstance(value, FunctionType) and name not in _GIVEN:
+            _quote(value, found)
+        elif isinstance(value, int | float | tuple):
+            found[name] = f"{name} = {value!r}\n"
+    del found[function.__name__]
+    found[function.__name__] = inspect.getsource(function)
 
 
-def library_import(subject: Subject) -> str:
-    """The line that imports the namespace."""
-    name = getattr(subject.backend.xp, "__name__", "numpy")
-    return f"import {name} as xp"
+def _names(code: CodeType) -> Iterator[str]:
+    yield from (name for name in code.co_names if not hasattr(builtins, name))
+    yield from ("untouched",) if code.co_name in ("attention", "causal_attention") else ()
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
 
 
-def own_function(found: "Divergence", subject: Subject, kind: str, n: int) -> tuple[str, str]:
-    """Where one of the backend's own functions is at fault: its import and the call, or what can be said of it."""
-    function = subject.backend.overrides.get(found.override) if found.override else None
-    if function is None or found.override != (
-        activation(found.probe) if kind == "activation" else FUNCTIONS.get(kind, kind)
-    ):
-        return "", ""
-    function = getattr(function, "func", function)  # of a functools.partial
+def own_function(found: "Divergence", subject: Subject, step: Step) -> str:
+    """Where the call is of one of the backend's own functions that is at fault: lines that put it in the place."""
+    if not found.override or found.override != step.call:
+        return ""
+    function = subject.backend.overrides[found.override]
+    said = f"{found.override} = {{}}  # the backend's own function"
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
-    if module and name.isidentifier() and name != "<lambda>" and hasattr(sys.modules.get(module), name):
-        args = [f"a[{i}]" for i in range(n)]
-        call = f"own({', '.join(args)}" + (", scale=SCALE)" if kind == "attention" else ")")
-        places = "xp.asarray(np.arange(a[0].shape[-1])[None])"
-        call = f"own(a[1], a[0]) + own(a[2], {places})" if kind == "embed" else call
-        return f"from {module} import {name} as own  # the backend's own function", call
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):
-        source = f"{module}.{name}"
-    return f"# The backend's own `{found.override}` is at fault, not the library:\n" + textwrap.indent(
-        source, "#     "
-    ), ""
+    if name.isidentifier() and getattr(sys.modules.get(module), name, None) is function:
+        return f"from {module} import {name} as {found.override}  # the backend's own function"
+    kind = type(subject.backend)
+    if subject.spec is not None and ":" in subject.spec.name:
+        module, _, name = subject.spec.name.partition(":")
+        return f"from {module} import {name} as Backend\n\n{said.format(f'Backend().overrides[{found.override!r}]')}"
+    if hasattr(sys.modules.get(kind.__module__), kind.__name__):
+        line = f"from {kind.__module__} import {kind.__name__} as Backend"
+        return f"{line}\n\n{said.format(f'Backend().overrides[{found.override!r}]')}"
+    return f"# The backend's own `{found.override}` is at fault, and cannot be imported: this shows the library alone."
 
 
 SCRIPT = '''"""{title}
@@ -222,6 +121,8 @@ SCRIPT = '''"""{title}
 Needs {library} and NumPy. Prints what the library computes and ends with 1 where that is wrong.
 """
 
+from __future__ import annotations
+
 import math
 import sys
 from pathlib import Path
@@ -229,13 +130,32 @@ from pathlib import Path
 import numpy as np
 {imports}
 
-EPS, SCALE = {eps!r}, {scale!r}
-{helpers}
+InputError = ValueError
+
+
+def array_namespace(x):
+    return xp
+
+
+def device(x):
+    return getattr(x, "device", None)
+
+
+{quoted}
 
 {own}
+kept = {{}}
+
+
+def keep(name, x):
+    kept[name] = np.array(x)
+    return x
+
+
 saved = np.load(Path(__file__).parent / "inputs.npz")
-a = [xp.asarray(saved[f"a{{i}}"]) for i in range(len(saved.files) - 2)]
-got = np.asarray({body}).astype(np.float64)
+a = [xp.asarray(saved[f"a{{i}}"]) for i in range(len(saved.files) - 1)]
+got = {expression}
+got = np.asarray(kept[{inside!r}] if {inside!r} else got).astype(np.float64)
 expected = saved["expected"]
 
 size = math.sqrt(float(np.mean(expected**2))) or 1.0
