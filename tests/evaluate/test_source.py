@@ -84,6 +84,7 @@ def test_a_download_that_fails_is_one_line_with_a_way_out(monkeypatch: pytest.Mo
     def fail(*_args: Any, **_options: Any) -> None:
         raise OSError("no route\nto host")
 
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("arrayformer.hub.fetch.look_up", fail)
 
     with pytest.raises(DownloadError, match=r"no route\\nto host.*--data FILE"):
