@@ -203,15 +203,17 @@ def hf_name(path: str, norms: Mapping[str, str]) -> str:
     return f"layers.{layer}.{part}.{'bias' if leaf == 'b' else 'weight'}"
 
 
-def joined(model: "Llama", source: Source) -> Source:
-    """Phi-3 keeps q, k and v in one tensor, and gate and up in another."""
+def joined(
+    model: "Llama", source: Source, qkv: tuple[str, str, str] = ("q_proj", "k_proj", "v_proj"),
+    all_three: str = "qkv_proj", gated: tuple[str, str] = ("gate_proj", "up_proj"), both: str = "gate_up_proj",
+) -> Source:  # fmt: skip
+    """Phi-3 keeps q, k and v in one tensor, and gate and up in another: under these names."""
     q, kv, inner = model.n_head * model.head_dim, model.n_kv_head * model.head_dim, model.n_inner
-    parts = {
-        "q_proj": ("qkv_proj", 0, q), "k_proj": ("qkv_proj", q, q + kv), "v_proj": ("qkv_proj", q + kv, q + 2 * kv),
-        "gate_proj": ("gate_up_proj", 0, inner), "up_proj": ("gate_up_proj", inner, 2 * inner),
-    }  # fmt: skip
+    ends = ((0, q), (q, q + kv), (q + kv, q + 2 * kv))
+    parts = {name: (all_three, part) for name, part in zip(qkv, ends, strict=True)}
+    parts |= {gated[0]: (both, (0, inner)), gated[1]: (both, (inner, 2 * inner))}
     name = source.name.split(".")[-2]
     if name not in parts:
         return source
-    whole, start, stop = parts[name]
-    return replace(source, name=source.name.replace(name, whole), part=(start, stop))
+    whole, part = parts[name]
+    return replace(source, name=source.name.replace(name, whole), part=part)

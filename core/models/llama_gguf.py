@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from arrayformer.core.architecture import Source
 from arrayformer.core.models.gguf_keys import GgufKeys, gguf_source, read_heads, read_rope, read_sizes, read_windows
+from arrayformer.core.models.llama_config import joined
 
 if TYPE_CHECKING:
     from arrayformer.core.models.llama import Llama
@@ -48,18 +49,6 @@ def source(model: "Llama", path: str) -> Source:
     n_head = {"q_proj": model.n_head, "k_proj": model.n_kv_head}.get(part)
     if n_head is not None and model.model_type in _PERMUTED:
         return replace(plain, view=(n_head, model.head_dim // 2, 2), axes=(0, 2, 1))
-    return _joined(model, plain) if model.model_type == "phi3" else plain
-
-
-def _joined(model: "Llama", source: Source) -> Source:
-    """Phi-3 keeps q, k and v in one tensor, and gate and up in another."""
-    q, kv, inner = model.n_head * model.head_dim, model.n_kv_head * model.head_dim, model.n_inner
-    parts = {
-        "attn_q": ("attn_qkv", 0, q), "attn_k": ("attn_qkv", q, q + kv), "attn_v": ("attn_qkv", q + kv, q + 2 * kv),
-        "ffn_gate": ("ffn_up", 0, inner), "ffn_up": ("ffn_up", inner, 2 * inner),
-    }  # fmt: skip
-    name = source.name.split(".")[-2]
-    if name not in parts:
-        return source
-    whole, start, stop = parts[name]
-    return replace(source, name=source.name.replace(name, whole), part=(start, stop))
+    if model.model_type != "phi3":
+        return plain
+    return joined(model, plain, ("attn_q", "attn_k", "attn_v"), "attn_qkv", ("ffn_gate", "ffn_up"), "ffn_up")
