@@ -168,25 +168,19 @@ def causal_attention(
     window: int | None = None, scale: float | None = None, upcast: bool = False, cap: float | None = None,
     tap: ops.Tap = ops.untouched,
 ) -> Array:  # fmt: skip
-    """`ops.causal_attention`, likewise: queries of heads that share keys stand in an axis of their own."""
-    shared = q.shape[-3] // k.shape[-3]
+    """`ops.causal_attention`, likewise: queries of heads that share keys stand under each other."""
+    shared, by_head = q.shape[-3] // k.shape[-3], (*q.shape[:-1], k.shape[-2])
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    query = (q * scale).reshape((*q.shape[:-3], k.shape[-3], shared, *q.shape[-2:]))
+    query = q * scale if shared == 1 else ops.group(q * scale, k.shape[-3])
     keys = k.astype(jnp.float32) if upcast else k
-    by_head = (*q.shape[:-1], k.shape[-2])
 
     def look(name: str, x: Array) -> Array:
         return x if tap is ops.untouched else tap(name, x.reshape(by_head)).reshape(x.shape)
 
-    scores = look("scores", ops.soft_cap(_einsum("...hgqd,...hkd->...hgqk", query, keys), cap))
-    mask = ops.causal_mask(position, k.shape[-2], window)[..., None, None, :, :]
+    scores = look("scores", ops.soft_cap(product(query, jnp.matrix_transpose(keys)), cap))
+    mask = jnp.concat([ops.causal_mask(position, k.shape[-2], window)[..., None, :, :]] * shared, axis=-2)
     probs = look("probs", ops.softmax(jnp.where(mask, scores, -jnp.inf)))
-    return _einsum("...hgqk,...hkd->...hgqd", probs, v).reshape(q.shape)
-
-
-def _einsum(axes: str, x: Array, w: Array) -> Array:
-    """`product` over other axes."""
-    return jnp.einsum(axes, x.astype(w.dtype), w, preferred_element_type=x.dtype)
+    return product(probs, v).reshape(q.shape)
 
 
 def product(x: Array, w: Array) -> Array:
